@@ -1,0 +1,213 @@
+r"""Diffusion without measurements: Tweedie's denoiser, the training loop and the sampler.
+
+Both loops are generators: they do the work, the caller watches, draws or stops.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor, nn
+
+from emlib.schedule import Schedule, add_noise, time_grid
+from emlib.streams import randn
+
+Eps = Callable[[Tensor, Tensor], Tensor]
+"""eps_theta(x_t, t): [B, C, H, W] and times [B] -> [B, C, H, W]."""
+
+
+def predict_x0(eps: Tensor, schedule: Schedule, x_t: Tensor, t: Tensor | int) -> Tensor:
+    r"""Tweedie's formula: the mean of all clean pictures that x_t may have come from.
+
+    Args:
+        eps: the network's estimate of the noise in x_t, [B, C, H, W].
+        schedule: the noise levels.
+        x_t: noisy pictures, [B, C, H, W].
+        t: time, a whole number or [B].
+
+    Returns:
+        x0_hat = E[x_0 | x_t], [B, C, H, W], on [-1, 1] up to the network's error.
+    """
+    # x0_hat = (x_t - sigma_t eps) / alpha_t
+    return (x_t - schedule.sigma(t) * eps) / schedule.alpha(t)
+
+
+def diffusion_loss(model: Eps, schedule: Schedule, x0: Tensor, t: Tensor, eps: Tensor) -> Tensor:
+    r"""DDPM's simple loss, a number (Ho et al. 2020, eq. 14)."""
+    # || eps - eps_theta(alpha_t x_0 + sigma_t eps, t) ||^2
+    return (eps - model(add_noise(schedule, x0, t, eps), t)).square().mean()
+
+
+@dataclass(frozen=True)
+class TrainStep:
+    """What one update of the network left behind."""
+
+    step: int
+    loss: float
+    ema: nn.Module
+    """Moving average of the weights: the network to use."""
+
+
+def train(
+    model: nn.Module,
+    schedule: Schedule,
+    images: Tensor,
+    steps: int,
+    batch: int,
+    lr: float,
+    seed: int,
+    ema_decay: float = 0.999,
+    flip: bool = False,
+) -> Iterator[TrainStep]:
+    r"""Trains the network on clean pictures, as the M-step does (EMDiffusion, section 4.3).
+
+    AdamW; the learning rate rises over the first twentieth of the steps and then falls to a tenth
+    along a cosine. The average starts at the first step and forgets its start faster than its decay says.
+
+    Args:
+        model: the network; changed in place.
+        schedule: the noise levels.
+        images: [N, C, H, W] on [-1, 1].
+        steps: number of updates, at least 1.
+        batch: pictures in an update; drawn anew from all N each time.
+        lr: highest learning rate.
+        seed: seed of everything random in here.
+        ema_decay: decay of the average, in [0, 1).
+        flip: whether to mirror half of the pictures.
+
+    Raises:
+        ValueError: if pictures are missing, not on [-1, 1] or not finite, or a number is out of range.
+    """
+    check_images(images)
+    if steps < 1 or batch < 1 or lr <= 0:
+        raise ValueError(f"training needs steps, batch and lr above 0, got {steps}, {batch} and {lr}")
+    device = next(model.parameters()).device
+    rng = Generator().manual_seed(seed)
+    ema = copy.deepcopy(model).eval().requires_grad_(False)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=lr)
+    warm = max(1, steps // 20)
+    model.train()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)  # dropout
+        for step in range(steps):
+            x0 = images[torch.randint(len(images), (batch,), generator=rng)]
+            if flip:
+                mirrored = torch.rand(batch, generator=rng) < 0.5
+                x0 = torch.where(mirrored.view(-1, 1, 1, 1), x0.flip(-1), x0)
+            t = torch.randint(schedule.T, (batch,), generator=rng)
+            eps = torch.randn(x0.shape, generator=rng)
+            for group in optimizer.param_groups:
+                group["lr"] = lr * _warm_cosine(step, steps, warm)
+            loss = diffusion_loss(model, schedule, x0.to(device), t.to(device), eps.to(device))
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            # theta_ema <- d theta_ema + (1 - d) theta,   d = min(decay, (1 + n) / (10 + n))
+            update_ema(ema, model, min(ema_decay, (1 + step) / (10 + step)))
+            yield TrainStep(step, loss.item(), ema)
+
+
+def _warm_cosine(step: int, steps: int, warm: int) -> float:
+    if step < warm:
+        return (step + 1) / warm
+    done = torch.tensor((step - warm) / max(1, steps - warm))
+    return float(0.1 + 0.9 * 0.5 * (1 + torch.cos(torch.pi * done)))
+
+
+@torch.no_grad()
+def update_ema(ema: nn.Module, model: nn.Module, decay: float) -> None:
+    """Moves the averaged weights towards the network's own, in place."""
+    old, new = list(ema.parameters()), list(model.parameters())
+    torch._foreach_lerp_(old, new, 1 - decay)
+
+
+def reverse_step(
+    schedule: Schedule, x_t: Tensor, x0_hat: Tensor, t: int, s: int, eta: float, noise: Tensor
+) -> Tensor:
+    r"""From time t to an earlier time s, given where the picture seems to be going (Song et al. 2021, eq. 12).
+
+    Args:
+        schedule: the noise levels.
+        x_t: noisy pictures at time t, [B, C, H, W].
+        x0_hat: their clean estimates, [B, C, H, W].
+        t, s: times, s < t; s = -1 is clean.
+        eta: 0 takes DDIM's deterministic path, 1 is ancestral sampling as in DDPM.
+        noise: standard normal, [B, C, H, W].
+
+    Returns:
+        x_s, [B, C, H, W].
+    """
+    a_t, a_s, s_t, s_s = schedule.alpha(t), schedule.alpha(s), schedule.sigma(t), schedule.sigma(s)
+    # eps = (x_t - alpha_t x0_hat) / sigma_t
+    eps = (x_t - a_t * x0_hat) / s_t
+    # fresh = eta sigma_s / sigma_t sqrt(1 - alpha_t^2 / alpha_s^2)
+    fresh = eta * s_s / s_t * (1 - (a_t / a_s).square()).sqrt()
+    # x_s = alpha_s x0_hat + sqrt(sigma_s^2 - fresh^2) eps + fresh z
+    return a_s * x0_hat + (s_s.square() - fresh.square()).clamp_min(0).sqrt() * eps + fresh * noise
+
+
+@dataclass(frozen=True)
+class SampleStep:
+    """One stop on the way from noise to a picture."""
+
+    t: int
+    x_t: Tensor
+    """[B, C, H, W], noisy at time t; the picture itself when t = -1."""
+    x0_hat: Tensor
+    """[B, C, H, W], the estimate that led here."""
+
+
+@torch.no_grad()
+def sample(
+    model: Eps,
+    schedule: Schedule,
+    shape: tuple[int, int, int],
+    generators: list[Generator],
+    steps: int,
+    eta: float = 0.0,
+    device: torch.device | str = "cpu",
+) -> Iterator[SampleStep]:
+    r"""Draws pictures from the prior; DDIM for eta = 0, ancestral DDPM for eta = 1 and ``steps`` = T.
+
+    Args:
+        model: eps_theta.
+        schedule: the noise levels.
+        shape: (C, H, W) of a picture.
+        generators: one random stream a picture.
+        steps: network calls, 1 to T.
+        eta: share of fresh noise, 0 to 1.
+        device: where the network is.
+
+    Raises:
+        ValueError: if ``steps`` or ``eta`` is out of range.
+    """
+    check_eta(eta)
+    grid = time_grid(schedule, steps)
+    x = randn(generators, shape, device)
+    for t, s in zip(grid[:-1], grid[1:], strict=True):
+        times = torch.full((len(x),), t, device=x.device)
+        x0_hat = predict_x0(model(x, times), schedule, x, t).clamp(-1, 1)
+        noise = randn(generators, shape, device) if eta > 0 and s >= 0 else torch.zeros_like(x)
+        x = reverse_step(schedule, x, x0_hat, t, s, eta, noise)
+        yield SampleStep(s, x, x0_hat)
+
+
+def check_eta(eta: float) -> None:
+    """Refuses a share of fresh noise outside [0, 1]."""
+    if not 0 <= eta <= 1:
+        raise ValueError(f"eta mixes DDIM (0) and ancestral sampling (1), got eta={eta}")
+
+
+def check_images(images: Tensor) -> None:
+    """Refuses what is no stack of pictures on [-1, 1]."""
+    if images.ndim != 4 or len(images) == 0 or not images.is_floating_point():
+        raise ValueError(f"pictures must be floats [N, C, H, W] with N > 0, got {images.dtype} {tuple(images.shape)}")
+    low, high = images.min().item(), images.max().item()
+    if not -1.001 <= low <= high <= 1.001:
+        raise ValueError(
+            f"pictures must lie on [-1, 1], got [{low:.3g}, {high:.3g}]; from [0, 1] use x * 2 - 1, from bytes x / 127.5 - 1"
+        )

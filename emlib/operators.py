@@ -1,0 +1,264 @@
+r"""How pictures break: y = A x + n, and the measurements themselves, drawn once and kept.
+
+Every operator has two directions, ``A(x)`` and ``A.adjoint(y)``, with <A x, y> = <x, A.adjoint(y)>,
+and ``A.select(rows)`` picks the operators of some pictures, since each may have its own parameters.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.nn import functional as F
+
+from emlib.streams import randn, streams
+
+
+class Operator(Protocol):
+    """A linear map on pictures [B, C, H, W], written A in every formula."""
+
+    name: str
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """A x."""
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        """A^T y."""
+
+    def select(self, rows: Sequence[int]) -> Operator:
+        """The operators of the pictures with these numbers."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What :func:`load_measurements` needs to make the operator again."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A x = x: nothing is lost, only noise is added (denoising)."""
+
+    name: str = "noise"
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return x
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        return y
+
+    def select(self, rows: Sequence[int]) -> Identity:
+        return self
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {}
+
+
+@dataclass(frozen=True)
+class PixelMask:
+    r"""A x = m * x: hidden pixels read 0, which is mid-grey (inpainting; EMDiffusion, section 5.3).
+
+    Attributes:
+        mask: [N, 1, H, W], 1 where a pixel is seen, 0 where it is hidden; one mask a picture.
+    """
+
+    mask: Tensor
+    name: str = "mask"
+
+    def __call__(self, x: Tensor) -> Tensor:
+        if x.shape[-2:] != self.mask.shape[-2:] or len(self.mask) not in (1, len(x)):
+            raise ValueError(
+                f"{len(self.mask)} masks of {tuple(self.mask.shape[-2:])} do not fit pictures {tuple(x.shape)}; "
+                "pick the masks of these pictures with select()"
+            )
+        return x * self.mask.to(x)
+
+    adjoint = __call__  # a diagonal operator is its own adjoint
+
+    def select(self, rows: Sequence[int]) -> PixelMask:
+        return PixelMask(self.mask[rows])
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {"mask": self.mask.to(torch.uint8)}
+
+
+def random_mask(count: int, size: int, fraction: float, seed: int, first: int = 0) -> PixelMask:
+    """Hides exactly round(fraction * size^2) pixels of each picture, drawn by the picture's index.
+
+    Args:
+        count: number of masks.
+        size: height and width.
+        fraction: share of hidden pixels, in (0, 1).
+        seed: seed of the experiment.
+        first: index of the first picture.
+
+    Raises:
+        ValueError: if ``fraction`` is not in (0, 1).
+    """
+    if not 0 < fraction < 1:
+        raise ValueError(f"the hidden fraction must lie in (0, 1), got {fraction}; 0.6 hides 60 % of the pixels")
+    mask = torch.ones(count, size * size)
+    for row, g in zip(mask, streams(seed, "mask", range(first, first + count)), strict=True):
+        row[torch.randperm(size * size, generator=g)[: round(fraction * size * size)]] = 0
+    return PixelMask(mask.view(count, 1, size, size))
+
+
+@dataclass(frozen=True)
+class GaussianBlur:
+    r"""A x = K_h x K_w^T: Gaussian blur with mirrored borders (EMDiffusion, section 5.1).
+
+    A blur that treats rows and columns apart is one matrix on each side, and its adjoint is their
+    transposes. The matrices also hold the borders, where blur is no convolution any more.
+
+    Attributes:
+        height, width: size of a picture in pixels, each larger than ``taps // 2``.
+        std: standard deviation of the kernel in pixels, above 0.
+        taps: length of the kernel, odd; the paper's is 9.
+    """
+
+    height: int
+    width: int
+    std: float = 2.0
+    taps: int = 9
+    name: str = "blur"
+
+    def __post_init__(self) -> None:
+        if self.std <= 0 or self.taps < 1 or self.taps % 2 == 0:
+            raise ValueError(f"a blur needs std > 0 and an odd number of taps, got {self.std} and {self.taps}")
+        if min(self.height, self.width) <= self.taps // 2:
+            raise ValueError(f"{self.taps} taps do not fit pictures of {self.height} x {self.width}; take fewer taps")
+
+    def matrix(self, size: int) -> Tensor:
+        """Blur along one axis, [size, size]; each row sums to 1."""
+        where = torch.arange(self.taps, dtype=torch.float64) - self.taps // 2
+        kernel = torch.exp(-0.5 * (where / self.std).square())
+        # Column j is what a lone pixel j becomes.
+        mirrored = F.pad(torch.eye(size, dtype=torch.float64)[:, None], [self.taps // 2] * 2, mode="reflect")
+        return F.conv1d(mirrored, (kernel / kernel.sum()).view(1, 1, -1))[:, 0].T.float()
+
+    def __call__(self, x: Tensor) -> Tensor:
+        if x.shape[-2:] != (self.height, self.width):
+            raise ValueError(f"this blur is for {self.height} x {self.width} pixels, got pictures {tuple(x.shape)}")
+        return self.matrix(self.height).to(x) @ x @ self.matrix(self.width).to(x).T
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        # A^T y = K_h^T y K_w
+        return self.matrix(self.height).to(y).T @ y @ self.matrix(self.width).to(y)
+
+    def select(self, rows: Sequence[int]) -> GaussianBlur:
+        return self
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {"blur": torch.tensor([self.height, self.width, self.std, self.taps], dtype=torch.float64)}
+
+
+@dataclass(frozen=True)
+class Measurements:
+    r"""All that is known of some pictures: y = A x + n.
+
+    Attributes:
+        y: [N, C, H, W], on the scale of the pictures, not clipped.
+        operator: A, with the parameters of these N pictures.
+        noise_std: standard deviation of n on the [-1, 1] scale.
+        index: index of each picture in its data set, length N; keys its random stream.
+    """
+
+    y: Tensor
+    operator: Operator
+    noise_std: float
+    index: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def select(self, rows: Sequence[int]) -> Measurements:
+        """The measurements of the pictures with these numbers."""
+        rows = list(rows)
+        return Measurements(
+            self.y[rows], self.operator.select(rows), self.noise_std, tuple(self.index[row] for row in rows)
+        )
+
+
+def measure(x: Tensor, operator: Operator, noise_std: float, seed: int, first: int = 0) -> Measurements:
+    r"""Draws y = A x + n, once; the noise of a picture depends on the seed and its index alone.
+
+    Args:
+        x: clean pictures, [N, C, H, W] on [-1, 1].
+        operator: A for these N pictures.
+        noise_std: standard deviation of n on the [-1, 1] scale, 0 or more (half of it on [0, 1]).
+        seed: seed of the experiment.
+        first: index of the first picture in its data set.
+
+    Raises:
+        ValueError: if ``noise_std`` is negative or the operator does not fit.
+    """
+    check_noise_std(noise_std)
+    index = range(first, first + len(x))
+    # y = A x + n,   n ~ N(0, noise_std^2 I)
+    clean = operator(x)
+    noise = randn(streams(seed, "measurement noise", index), tuple(clean.shape[1:]))
+    if isinstance(operator, PixelMask):
+        noise = operator(noise)  # a hidden pixel measures nothing, not even noise
+    return Measurements(clean + noise_std * noise, operator, noise_std, tuple(index))
+
+
+def check_noise_std(noise_std: float) -> None:
+    """Refuses negative noise."""
+    if not 0 <= noise_std < float("inf"):
+        raise ValueError(f"noise_std must be 0 or more on the [-1, 1] scale, got {noise_std}")
+
+
+def make_operator(name: str, count: int, size: int, fraction: float, seed: int, first: int = 0) -> Operator:
+    """The operator of a task by its name: "mask", "blur" or "noise"; ``fraction`` is for masks only.
+
+    Raises:
+        ValueError: if there is no such task.
+    """
+    if name == "mask":
+        return random_mask(count, size, fraction, seed, first)
+    if name == "blur":
+        return GaussianBlur(size, size)
+    if name == "noise":
+        return Identity()
+    raise ValueError(f"unknown operator {name!r}; there are mask, blur and noise")
+
+
+def save_measurements(m: Measurements, path: str | Path) -> None:
+    """Writes measurements to one safetensors file, whole or not at all."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    tensors = {"y": m.y, "index": torch.tensor(m.index), **m.operator.tensors()}
+    notes = {"measurements": json.dumps({"operator": m.operator.name, "noise_std": m.noise_std})}
+    save_file({k: v.contiguous() for k, v in tensors.items()}, part, metadata=notes)
+    part.replace(path)
+
+
+def load_measurements(path: str | Path) -> Measurements:
+    """Reads what :func:`save_measurements` wrote.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if the file holds something else.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no measurements at {path}")
+    with safe_open(path, framework="pt") as file:
+        notes = file.metadata() or {}
+        if "measurements" not in notes:
+            raise ValueError(f"{path} holds no measurements; was it written by save_measurements?")
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118, not a dict
+    about = json.loads(notes["measurements"])
+    if about["operator"] == "mask":
+        operator: Operator = PixelMask(tensors["mask"].float())
+    elif about["operator"] == "blur":
+        height, width, std, taps = tensors["blur"].tolist()
+        operator = GaussianBlur(int(height), int(width), std, int(taps))
+    else:
+        operator = Identity()
+    return Measurements(tensors["y"], operator, about["noise_std"], tuple(tensors["index"].tolist()))
