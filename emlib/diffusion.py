@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor, nn
 
+from emlib.rng import randn
 from emlib.schedule import Schedule, add_noise, time_grid
-from emlib.streams import randn
 
 Eps = Callable[[Tensor, Tensor], Tensor]
 """eps_theta(x_t, t): [B, C, H, W] and times [B] -> [B, C, H, W]."""
@@ -125,9 +125,7 @@ def update_ema(ema: nn.Module, model: nn.Module, decay: float) -> None:
     torch._foreach_lerp_(old, new, 1 - decay)
 
 
-def reverse_step(
-    schedule: Schedule, x_t: Tensor, x0_hat: Tensor, t: int, s: int, eta: float, noise: Tensor
-) -> Tensor:
+def reverse_step(schedule: Schedule, x_t: Tensor, x0_hat: Tensor, t: int, s: int, eta: float, noise: Tensor) -> Tensor:
     r"""From time t to an earlier time s, given where the picture seems to be going (Song et al. 2021, eq. 12).
 
     Args:
@@ -209,5 +207,6 @@ def check_images(images: Tensor) -> None:
     low, high = images.min().item(), images.max().item()
     if not -1.001 <= low <= high <= 1.001:
         raise ValueError(
-            f"pictures must lie on [-1, 1], got [{low:.3g}, {high:.3g}]; from [0, 1] use x * 2 - 1, from bytes x / 127.5 - 1"
+            f"pictures must lie on [-1, 1], got [{low:.3g}, {high:.3g}]; "
+            "from [0, 1] use x * 2 - 1, from bytes x / 127.5 - 1"
         )

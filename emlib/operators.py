@@ -18,7 +18,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional as F
 
-from emlib.streams import randn, streams
+from emlib.files import whole
+from emlib.rng import randn, streams
 
 
 class Operator(Protocol):
@@ -201,9 +202,12 @@ def measure(x: Tensor, operator: Operator, noise_std: float, seed: int, first: i
     # y = A x + n,   n ~ N(0, noise_std^2 I)
     clean = operator(x)
     noise = randn(streams(seed, "measurement noise", index), tuple(clean.shape[1:]))
-    if isinstance(operator, PixelMask):
-        noise = operator(noise)  # a hidden pixel measures nothing, not even noise
-    return Measurements(clean + noise_std * noise, operator, noise_std, tuple(index))
+    return Measurements(clean + noise_std * noise * measured(operator, clean), operator, noise_std, tuple(index))
+
+
+def measured(operator: Operator, y: Tensor) -> Tensor:
+    """1 where y holds a measured number and 0 where it only fills a gap (hidden pixels), [B, C, H, W]."""
+    return operator(torch.ones_like(y)) if isinstance(operator, PixelMask) else torch.ones_like(y)
 
 
 def check_noise_std(noise_std: float) -> None:
@@ -229,13 +233,10 @@ def make_operator(name: str, count: int, size: int, fraction: float, seed: int, 
 
 def save_measurements(m: Measurements, path: str | Path) -> None:
     """Writes measurements to one safetensors file, whole or not at all."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
     tensors = {"y": m.y, "index": torch.tensor(m.index), **m.operator.tensors()}
     notes = {"measurements": json.dumps({"operator": m.operator.name, "noise_std": m.noise_std})}
-    save_file({k: v.contiguous() for k, v in tensors.items()}, part, metadata=notes)
-    part.replace(path)
+    with whole(path) as part:
+        save_file({k: v.contiguous() for k, v in tensors.items()}, part, metadata=notes)
 
 
 def load_measurements(path: str | Path) -> Measurements:

@@ -14,8 +14,8 @@ from torch import Generator, Tensor
 
 from emlib.diffusion import Eps, SampleStep, check_eta, predict_x0, reverse_step
 from emlib.operators import Measurements
+from emlib.rng import randn, streams
 from emlib.schedule import Schedule, time_grid
-from emlib.streams import randn, streams
 
 Sampler = Callable[[Eps, Schedule, Measurements, list[Generator]], Iterator[SampleStep]]
 """A sampler with its own settings filled in, as :func:`functools.partial` gives."""
@@ -179,6 +179,5 @@ def reconstruct(
     """
     for start in range(0, len(measurements), batch):
         part = measurements.select(range(start, min(start + batch, len(measurements))))
-        for last in sampler(model, schedule, part, streams(seed, purpose, part.index)):
-            pass
+        *_, last = sampler(model, schedule, part, streams(seed, purpose, part.index))
         yield last.x_t.clamp(-1, 1)

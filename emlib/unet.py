@@ -18,6 +18,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from emlib.files import whole
+
 
 @dataclass(frozen=True)
 class UNetConfig:
@@ -176,6 +178,9 @@ class UNet(nn.Module):
             self.up_blocks.append(level)
         self.conv_norm_out = nn.GroupNorm(cfg.groups, width[0], eps=1e-6)
         self.conv_out = nn.Conv2d(width[0], pixels, 3, padding=1)
+        # As in DDPM's own code: each block starts as its shortcut and the network as "no noise at all".
+        for last in [self.conv_out, *(m.conv2 for m in self.modules() if isinstance(m, ResBlock))]:
+            nn.init.zeros_(last.weight)
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         if x.ndim != 4 or x.shape[1] != self.cfg.in_channels or any(side % self.cfg.stride for side in x.shape[2:]):
@@ -204,6 +209,13 @@ class UNet(nn.Module):
         return F.pixel_shuffle(h, self.cfg.patch)
 
 
+def build_unet(cfg: UNetConfig, seed: int) -> UNet:
+    """A fresh network with weights drawn from ``seed``, laid out in memory for fast convolutions."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return UNet(cfg).to(memory_format=torch.channels_last)
+
+
 def save_unet(model: UNet, path: str | Path, **notes: str) -> None:
     """Writes weights and sizes to one safetensors file, whole or not at all.
 
@@ -212,12 +224,9 @@ def save_unet(model: UNet, path: str | Path, **notes: str) -> None:
         path: file to write; its folder is made.
         notes: words to keep with the weights, such as the command that trained them.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
     state = {k: v.detach().contiguous().cpu() for k, v in model.state_dict().items()}
-    save_file(state, part, metadata={"unet": json.dumps(asdict(model.cfg)), **notes})
-    part.replace(path)
+    with whole(path) as part:
+        save_file(state, part, metadata={"unet": json.dumps(asdict(model.cfg)), **notes})
 
 
 def load_unet(path: str | Path) -> UNet:

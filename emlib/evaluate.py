@@ -1,0 +1,65 @@
+"""Scores of an EM iteration: what was reconstructed against the truth, what the prior draws against the real."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from emlib.diffusion import Eps, sample
+from emlib.metrics import alexnet_features, alexnet_missing, frechet_distance, lpips_distance, psnr
+from emlib.rng import streams
+from emlib.schedule import Schedule
+
+
+def draw(
+    model: Eps,
+    schedule: Schedule,
+    shape: tuple[int, int, int],
+    count: int,
+    steps: int,
+    seed: int = 0,
+    batch: int = 250,
+    device: torch.device | str = "cpu",
+) -> Iterator[Tensor]:
+    """Draws ``count`` pictures from the prior by DDIM, a batch at a time; the same seed, the same noise.
+
+    Args:
+        model: eps_theta.
+        schedule: the noise levels.
+        shape: (C, H, W) of a picture.
+        count: how many.
+        steps: network calls of each.
+        seed: seed of the experiment.
+        batch: pictures at a time.
+        device: where the network is.
+
+    Yields:
+        [b, C, H, W] on [-1, 1].
+    """
+    for start in range(0, count, batch):
+        generators = streams(seed, "sample", range(start, min(start + batch, count)))
+        *_, last = sample(model, schedule, shape, generators, steps, device=device)
+        yield last.x_t.clamp(-1, 1)
+
+
+def against_truth(x: Tensor, truth: Tensor) -> dict[str, float]:
+    """PSNR in dB and, where AlexNet is at hand, LPIPS: means over pictures [N, C, H, W] on [-1, 1]."""
+    x = x.cpu()
+    row = {"PSNR": psnr(x, truth).mean().item()}
+    if not alexnet_missing():
+        row["LPIPS"] = lpips_distance(x, truth).mean().item()
+    return row
+
+
+def against_real(samples: Tensor, real_features: Tensor | None) -> dict[str, float]:
+    """FD-AlexNet of generated pictures to the features of real ones; empty where AlexNet is missing."""
+    if real_features is None:
+        return {}
+    return {"FD-AlexNet": frechet_distance(alexnet_features(samples.cpu()), real_features)}
+
+
+def features_or_none(real: Tensor) -> Tensor | None:
+    """AlexNet features of the real pictures, [N, 256]; None, with :func:`alexnet_missing` saying why, without it."""
+    return None if alexnet_missing() else alexnet_features(real)

@@ -1,0 +1,149 @@
+"""Every size in one place: ``EMLIB_PRESET`` picks a column, and no chapter names another number."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+
+from emlib.em import EMSettings
+from emlib.unet import UNetConfig
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Sizes of an experiment.
+
+    Attributes:
+        name: what it is called.
+        data: data set, as :func:`emlib.data.load` takes it.
+        unet: sizes of the network.
+        clean: clean pictures that start EM.
+        observations: broken pictures that EM sees.
+        held_out: held-out pictures in the final check.
+        em: sizes of the EM loop.
+    prior_updates: training updates of the clean prior (the ceiling): as much computing as all of EM.
+        e_steps: network calls of a posterior sample.
+        cg_steps: conjugate-gradient steps in each (MMPS).
+        dps_steps: network calls of a posterior sample by DPS.
+        samples: generated pictures for the Fréchet distance.
+        sample_steps: network calls of a generated picture.
+    """
+
+    name: str
+    data: str
+    unet: UNetConfig
+    clean: int
+    observations: int
+    held_out: int
+    em: EMSettings
+    prior_updates: int
+    e_steps: int
+    cg_steps: int
+    dps_steps: int
+    samples: int
+    sample_steps: int
+
+
+POCKET = Preset(
+    name="pocket",
+    data="embedded",
+    unet=UNetConfig(),
+    clean=50,
+    observations=1000,
+    held_out=250,
+    em=EMSettings(
+        iterations=5,
+        init_updates=130,
+        m_updates=190,
+        train_batch=128,
+        init_lr=2e-3,
+        m_lr=1e-3,
+        ema_decay=0.99,
+        e_batch=125,
+    ),
+    prior_updates=1900,
+    e_steps=25,
+    cg_steps=1,
+    dps_steps=50,
+    samples=1000,
+    sample_steps=25,
+)
+SMOKE = replace(
+    POCKET,
+    name="smoke",
+    unet=UNetConfig(channels=(16, 32)),
+    clean=20,
+    observations=24,
+    held_out=8,
+    em=replace(POCKET.em, iterations=2, init_updates=10, m_updates=10, train_batch=16, e_batch=12),
+    prior_updates=20,
+    e_steps=4,
+    dps_steps=4,
+    samples=264,  # a Fréchet distance of 256 features needs more pictures than that
+    sample_steps=2,
+)
+COLAB = replace(
+    POCKET,
+    name="colab",
+    data="cifar10",
+    unet=UNetConfig(in_channels=3, channels=(128, 256), blocks=2, attention=(False, True), dropout=0.1, groups=32),
+    observations=5000,
+    em=EMSettings(
+        iterations=6,
+        init_updates=1000,
+        m_updates=2000,
+        train_batch=128,
+        init_lr=5e-4,
+        m_lr=2e-4,
+        ema_decay=0.999,
+        e_batch=500,
+    ),
+    prior_updates=15000,
+    e_steps=30,
+    cg_steps=2,
+    dps_steps=100,
+    samples=5000,
+    sample_steps=50,
+)
+PAPER = replace(
+    COLAB,
+    name="paper",
+    # The network of google/ddpm-cifar10-32, 35.7 M parameters (EMDiffusion, appendix A)
+    unet=UNetConfig(
+        in_channels=3,
+        channels=(128, 256, 256, 256),
+        blocks=2,
+        attention=(False, True, False, False),
+        patch=1,
+        dropout=0.1,
+        groups=32,
+    ),
+    # 1000 epochs of 5,000 pictures in batches of 512 make an M-step
+    em=EMSettings(
+        iterations=9,
+        init_updates=10_000,
+        m_updates=10_000,
+        train_batch=512,
+        init_lr=2e-4,
+        m_lr=2e-4,
+        ema_decay=0.999,
+        e_batch=250,
+    ),
+    prior_updates=100_000,
+    dps_steps=1000,
+    samples=50_000,
+    sample_steps=100,
+)
+PRESETS = {p.name: p for p in (SMOKE, POCKET, COLAB, PAPER)}
+
+
+def preset(name: str | None = None) -> Preset:
+    """The preset of this name, or the one that ``EMLIB_PRESET`` names, or ``pocket``.
+
+    Raises:
+        ValueError: if there is no such preset.
+    """
+    name = name or os.environ.get("EMLIB_PRESET") or "pocket"
+    if name not in PRESETS:
+        raise ValueError(f"unknown preset {name!r}; there are {', '.join(PRESETS)} (EMLIB_PRESET or --preset picks)")
+    return PRESETS[name]

@@ -1,0 +1,85 @@
+"""Recorded runs: numbers with everything needed to trust them or make them again."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from datetime import datetime, timezone
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from emlib.files import write_json
+
+
+def provenance() -> dict[str, Any]:
+    """Commit, versions, processor and time of this very moment."""
+    return {
+        "commit": _commit(),
+        "torch": metadata.version("torch"),
+        "python": platform.python_version(),
+        "device": f"CPU {platform.machine()}, {os.cpu_count()} cores",
+        "recorded": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
+
+
+def _commit() -> str:
+    git = ["git", "-C", str(Path(__file__).resolve().parent)]
+    try:
+        commit = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True)
+        dirty = subprocess.run([*git, "status", "--porcelain", "--", "."], capture_output=True, text=True, check=True)
+    except (FileNotFoundError, subprocess.CalledProcessError):
+        return "not in a git checkout"
+    return commit.stdout.strip() + ("+changes" if dirty.stdout.strip() else "")
+
+
+def command_line() -> str:
+    """The command that runs now, as a reader would type it."""
+    words = ["python", "-m", "emlib", *sys.argv[1:]]
+    return " ".join(words)
+
+
+def write_result(
+    path: str | Path,
+    experiment: str,
+    settings: dict[str, Any],
+    rows: list[dict[str, Any]],
+    seconds: float,
+) -> None:
+    """Writes a recorded run, whole or not at all.
+
+    Args:
+        path: JSON file to write; its folder is made.
+        experiment: name of the experiment.
+        settings: every setting: preset, seed, data set and its fingerprint, ...
+        rows: the numbers, one mapping a row.
+        seconds: how long it took.
+    """
+    record = {
+        "experiment": experiment,
+        "command": command_line(),
+        "settings": settings,
+        "seconds": round(seconds, 1),
+        **provenance(),
+        "rows": rows,
+    }
+    write_json(path, record)
+
+
+def read_result(path: str | Path) -> dict[str, Any]:
+    """Reads a recorded run.
+
+    Raises:
+        FileNotFoundError: if there is none.
+        ValueError: if the file is no recorded run.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no recorded run at {path}; data/results/README.md lists the command for each")
+    record = json.loads(path.read_text())
+    if missing := {"experiment", "settings", "rows"} - set(record):
+        raise ValueError(f"{path} is no recorded run: it lacks {', '.join(sorted(missing))}")
+    return record

@@ -1,0 +1,99 @@
+"""A task is a data set, an operator and the measurements drawn from them, all from one seed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from emlib.data import load
+from emlib.operators import Measurements, check_noise_std, make_operator, measure
+from emlib.presets import Preset
+
+
+@dataclass(frozen=True)
+class Task:
+    """What EM is given, and beside it what only the scores may see.
+
+    Attributes:
+        clean: [M, C, H, W] on [-1, 1], the few clean pictures.
+        measurements: of N pictures, what EM learns from.
+        held_out: measurements of pictures that EM never meets.
+        truth: [N, C, H, W], originals of ``measurements``; for scores and figures only.
+        held_out_truth: originals of ``held_out``; likewise.
+        real: all originals of the set's corrupted part, the crowd for Fréchet distances; likewise.
+        about: names and numbers that pin the task down.
+    """
+
+    clean: Tensor
+    measurements: Measurements
+    held_out: Measurements
+    truth: Tensor
+    held_out_truth: Tensor
+    real: Tensor
+    about: dict[str, str | float | int]
+
+
+def make_task(
+    preset: Preset,
+    operator: str = "mask",
+    fraction: float = 0.6,
+    noise_std: float = 0.0,
+    seed: int = 0,
+    data: str | None = None,
+) -> Task:
+    """Sets up a task of a preset's size.
+
+    Args:
+        preset: gives the data set and the number of pictures.
+        operator: "mask", "blur" or "noise".
+        fraction: share of hidden pixels, in (0, 1); for masks.
+        noise_std: standard deviation of the noise on the [-1, 1] scale, 0 or more; above 0 for "noise".
+        seed: seed of masks and noise.
+        data: another data set than the preset's, as :func:`emlib.data.load` takes it.
+
+    Raises:
+        ValueError: if a value is out of range, the data does not fit the network or is too small.
+    """
+    check_noise_std(noise_std)
+    if operator == "noise" and noise_std == 0:
+        raise ValueError("the noise task without noise leaves nothing to do; set noise_std, for example 0.2")
+    make_operator(operator, 1, 2 * preset.unet.stride + 8, fraction, seed)  # refuses a bad name or fraction at once
+    channels = preset.unet.in_channels
+    split = load(data or preset.data, size=32, channels=channels)
+    _, found, size, width = split.corrupted.shape
+    if found != channels or size % preset.unet.stride or size != width:
+        raise ValueError(
+            f"{split.name} has {found} channel(s) of {size} x {width} pixels, but the network of preset {preset.name} "
+            f"takes {channels} channel(s) and sides in multiples of {preset.unet.stride}; take another preset or data"
+        )
+    wanted = {"clean": preset.clean, "corrupted": preset.observations, "held_out": preset.held_out}
+    for part, count in wanted.items():
+        if (there := len(getattr(split, part))) < count:
+            raise ValueError(
+                f"preset {preset.name} needs {count} {part} pictures, but {split.name} has {there}; "
+                "take a smaller preset or more pictures"
+            )
+
+    def observe(x: Tensor, first: int) -> Measurements:
+        A = make_operator(operator, len(x), size, fraction, seed, first)
+        return measure(x, A, noise_std, seed, first)
+
+    truth, held_out = split.corrupted[: preset.observations], split.held_out[: preset.held_out]
+    about = {
+        "data": split.name,
+        "fingerprint": split.fingerprint,
+        "operator": operator,
+        **({"fraction": fraction} if operator == "mask" else {}),
+        "noise_std": noise_std,
+        "seed": seed,
+    }
+    return Task(
+        split.clean[: preset.clean],
+        observe(truth, 0),
+        observe(held_out, len(split.corrupted)),  # numbered on, so that no random stream is used twice
+        truth,
+        held_out,
+        split.corrupted,
+        about,
+    )

@@ -1,0 +1,140 @@
+"""Pictures of pictures: every figure leaves here with alt text and a caption."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from collections.abc import Mapping, Sequence
+from itertools import count
+
+import matplotlib.pyplot as plt
+import numpy as np
+from IPython.display import HTML
+from matplotlib.figure import Figure
+from PIL import Image
+from torch import Tensor
+
+_numbers = count(1)
+
+
+def to_bytes(x: Tensor) -> np.ndarray:
+    """Pictures [N, C, H, W] on [-1, 1] -> bytes [N, H, W, 3]; what lies outside is clipped."""
+    if x.ndim != 4 or x.shape[1] not in (1, 3):
+        raise ValueError(f"pictures must be [N, 1 or 3, H, W], got {tuple(x.shape)}")
+    pixels = ((x.detach().float().cpu().clamp(-1, 1) + 1) * 127.5).round().byte()
+    return pixels.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).numpy()
+
+
+def tile(x: Tensor, columns: int, gap: int = 2) -> np.ndarray:
+    """One picture made of many, [rows H, columns W, 3] bytes with grey gaps."""
+    pixels = to_bytes(x)
+    n, h, w, _ = pixels.shape
+    rows = -(-n // columns)
+    sheet = np.full((rows * (h + gap) - gap, columns * (w + gap) - gap, 3), 160, dtype=np.uint8)
+    for i, picture in enumerate(pixels):
+        top, left = i // columns * (h + gap), i % columns * (w + gap)
+        sheet[top : top + h, left : left + w] = picture
+    return sheet
+
+
+def grid(rows: Mapping[str, Tensor], columns: int = 10) -> Figure:
+    """Rows of pictures, each with its name at the left.
+
+    Args:
+        rows: name of a row -> pictures [N, C, H, W] on [-1, 1]; the first ``columns`` are shown.
+    """
+    fig, axes = plt.subplots(len(rows), 1, figsize=(8, 0.86 * len(rows)), squeeze=False)
+    for ax, (name, x) in zip(axes[:, 0], rows.items(), strict=True):
+        ax.imshow(tile(x[:columns], columns), interpolation="nearest")
+        ax.set_yticks([])
+        ax.set_xticks([])
+        ax.spines[:].set_visible(False)
+        ax.set_ylabel(name, rotation=0, ha="right", va="center")
+    fig.tight_layout(pad=0.3)
+    return fig
+
+
+def curves(
+    x: Sequence[float],
+    lines: Mapping[str, Sequence[float]],
+    xlabel: str,
+    ylabel: str,
+    levels: Mapping[str, float] | None = None,
+    ax: plt.Axes | None = None,
+) -> Figure:
+    """Lines over a common axis, told apart by marker as well as by colour; ``levels`` are dashed.
+
+    Args:
+        x: places on the axis.
+        lines: name of a line -> its values.
+        xlabel, ylabel: what the axes show, with units.
+        levels: name -> height of a horizontal line.
+        ax: where to draw; a new figure where None.
+    """
+    if ax is None:
+        _, ax = plt.subplots(figsize=(5, 3.2))
+    for (name, values), marker in zip(lines.items(), "osD^vP*X"[: len(lines)], strict=True):
+        ax.plot(x, values, marker=marker, label=name)
+    for (name, value), colour in zip((levels or {}).items(), ("0.3", "0.6", "tab:red", "tab:purple"), strict=False):
+        ax.axhline(value, linestyle="--", color=colour, label=name)
+    ax.set_xlabel(xlabel)
+    ax.set_ylabel(ylabel)
+    ax.grid(alpha=0.3)
+    ax.legend(frameon=False, fontsize=8)
+    return ax.figure
+
+
+def figure(fig: Figure, alt: str, caption: str) -> HTML:
+    """A figure for a notebook or a page, with its alt text and a caption that says what is seen."""
+    buffer = io.BytesIO()
+    fig.savefig(buffer, format="png", dpi=110, bbox_inches="tight", facecolor="white")
+    plt.close(fig)
+    return HTML(f'<figure class="emlib-figure">{_img(buffer.getvalue(), alt)}{_caption(caption)}</figure>')
+
+
+def frames(pictures: Sequence[np.ndarray], labels: Sequence[str], alts: Sequence[str], caption: str) -> HTML:
+    """Pictures behind one slider that works with mouse, touch and arrow keys, and without a kernel.
+
+    Args:
+        pictures: bytes [H, W, 3], one a frame, as :func:`tile` makes them.
+        labels: what is said beside the slider, one a frame.
+        alts: alt text, one a frame.
+        caption: what is seen.
+
+    Raises:
+        ValueError: if the three do not have the same length.
+    """
+    if not len(pictures) == len(labels) == len(alts) > 0:
+        raise ValueError(f"each frame needs a label and alt text, got {len(pictures)}, {len(labels)}, {len(alts)}")
+    shown = []
+    last = len(pictures) - 1
+    for i, (picture, label, alt) in enumerate(zip(pictures, labels, alts, strict=True)):
+        buffer = io.BytesIO()
+        Image.fromarray(picture).save(buffer, format="PNG", optimize=True)
+        hidden = "" if i == last else " hidden"
+        img = _img(buffer.getvalue(), alt, "width:100%;max-width:34em;image-rendering:pixelated")
+        shown.append(f'<div class="emlib-frame"{hidden}>{img}<p aria-live="polite">{html.escape(label)}</p></div>')
+    name = f"frames-{next(_numbers)}"
+    width = "width:100%;max-width:34em"
+    move = (
+        "const all=this.closest('.emlib-frames').querySelectorAll('.emlib-frame');"
+        "all.forEach((frame,i)=>{frame.hidden=i!=this.value})"
+    )
+    return HTML(
+        f'<figure class="emlib-frames">{"".join(shown)}'
+        f'<label for="{name}">Move through the {last + 1} frames</label><br>'
+        f'<input id="{name}" type="range" min="0" max="{last}" value="{last}" step="1" style="{width}" '
+        f'oninput="{html.escape(move)}">{_caption(caption)}</figure>'
+    )
+
+
+def _img(png: bytes, alt: str, style: str = "max-width:100%") -> str:
+    if not alt.strip():
+        raise ValueError("a picture needs alt text for readers who cannot see it")
+    data = base64.b64encode(png).decode()
+    return f'<img src="data:image/png;base64,{data}" alt="{html.escape(alt)}" style="{style}">'
+
+
+def _caption(text: str) -> str:
+    return f"<figcaption>{html.escape(text)}</figcaption>"
