@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from tqdm import tqdm
 
 from emlib.diffusion import check_images, train
 from emlib.files import whole, write_json
@@ -165,6 +166,21 @@ def _fit(
         yield Progress(k, stage, now.step + 1, updates, now.loss)
     keep.save_prior(k, now.ema)
     return now.ema
+
+
+def watch(loop: Iterator[Progress | Iteration]) -> Iterator[Iteration]:
+    """Shows a progress bar for each stage of EM and passes on what is finished."""
+    bar = None
+    for event in loop:
+        if isinstance(event, Iteration):
+            yield event
+            continue
+        name = f"EM {event.iteration} {event.stage}"
+        if bar is None or bar.desc != name:
+            bar = tqdm(total=event.total, desc=name, leave=False)
+        bar.update(event.done - bar.n)
+        if event.done == event.total:
+            bar.close()
 
 
 class _Folder:

@@ -21,9 +21,10 @@ def draw(
     steps: int,
     seed: int = 0,
     batch: int = 250,
+    eta: float = 0.0,
     device: torch.device | str = "cpu",
 ) -> Iterator[Tensor]:
-    """Draws ``count`` pictures from the prior by DDIM, a batch at a time; the same seed, the same noise.
+    """Draws ``count`` pictures from the prior, a batch at a time; the same seed, the same noise.
 
     Args:
         model: eps_theta.
@@ -33,6 +34,7 @@ def draw(
         steps: network calls of each.
         seed: seed of the experiment.
         batch: pictures at a time.
+        eta: share of fresh noise: 0 for DDIM, 1 for ancestral sampling.
         device: where the network is.
 
     Yields:
@@ -40,7 +42,7 @@ def draw(
     """
     for start in range(0, count, batch):
         generators = streams(seed, "sample", range(start, min(start + batch, count)))
-        *_, last = sample(model, schedule, shape, generators, steps, device=device)
+        *_, last = sample(model, schedule, shape, generators, steps, eta, device)
         yield last.x_t.clamp(-1, 1)
 
 

@@ -7,15 +7,21 @@ that the residual be as large as the noise, neither larger (y ignored) nor small
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from emlib.operators import Measurements, measured
+from emlib.posterior import dps, reconstruct
+from emlib.schedule import Schedule
 
 SCALES = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 """The grid a search tries by default, for the plain norm of one picture."""
+PROBE = 32
+"""Pictures that a search looks at."""
 
 
 @dataclass(frozen=True)
@@ -70,10 +76,55 @@ def discrepancy(trials: list[Trial], probe: Measurements) -> float:
     Raises:
         ValueError: if there is no noise to compare with.
     """
-    if probe.noise_std == 0:
-        raise ValueError("the discrepancy rule compares with the noise, but noise_std is 0; use least_residual")
+    check_noisy(probe)
     # E || y - A x ||^2 = m noise_std^2 for the true x and m measured numbers
     numbers = measured(probe.operator, probe.y).flatten(1).sum(dim=1)
     expected = numbers * probe.noise_std**2
     ratio = [float((trial.residual.square() / expected).mean().clamp_min(1e-12).log().abs()) for trial in trials]
     return trials[ratio.index(min(ratio))].scale
+
+
+def check_noisy(probe: Measurements) -> None:
+    """Refuses measurements without noise, which the discrepancy rule cannot use."""
+    if probe.noise_std == 0:
+        raise ValueError("the discrepancy rule compares with the noise, but noise_std is 0; use least_residual")
+
+
+RULES = ("residual", "discrepancy")
+"""Names that :func:`searched_dps` knows."""
+
+
+def searched_dps(
+    rule: str, probe: Measurements, schedule: Schedule, steps: int, seed: int, scales: Iterable[float] = SCALES
+) -> Callable[[nn.Module, int], functools.partial]:
+    """An E-step that looks for DPS's scale anew in each EM iteration, on a few pictures.
+
+    Args:
+        rule: "residual" for :func:`least_residual`, or "discrepancy".
+        probe: measurements of the few pictures.
+        schedule: the noise levels.
+        steps: network calls of a posterior sample.
+        seed: seed of the probe's random streams.
+        scales: candidates.
+
+    Returns:
+        (prior, number of the EM iteration) -> :func:`emlib.posterior.dps` with steps and scale filled in.
+
+    Raises:
+        ValueError: if there is no such rule, or the discrepancy rule has no noise to compare with.
+    """
+    if rule not in RULES:
+        raise ValueError(f"unknown rule {rule!r} for the guidance scale; there are {' and '.join(RULES)}")
+    if rule == "discrepancy":
+        check_noisy(probe)
+
+    def e_step(prior: nn.Module, k: int) -> functools.partial:
+        def run(scale: float) -> Tensor:
+            sampler = functools.partial(dps, steps=steps, scale=scale)
+            return torch.cat(list(reconstruct(sampler, prior, schedule, probe, seed, f"probe {k}", len(probe))))
+
+        trials = list(sweep(run, probe, scales))
+        chosen = least_residual(trials) if rule == "residual" else discrepancy(trials, probe)
+        return functools.partial(dps, steps=steps, scale=chosen)
+
+    return e_step

@@ -1,0 +1,107 @@
+"""The project's frame: requirements in step, no registry and no build machine in any file, one address."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def load_toml(path: Path) -> dict:
+    if sys.version_info >= (3, 11):
+        import tomllib as reader
+    else:
+        reader = pytest.importorskip("tomli", reason="Python 3.10 reads TOML with tomli, which isn't installed")
+    return reader.loads(path.read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def texts() -> dict[str, str]:
+    """Every text file in git or about to be, by its path in the repository."""
+    try:
+        listing = subprocess.run(
+            ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+            cwd=ROOT,
+            capture_output=True,
+            check=True,
+        ).stdout.decode()
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("this isn't a git checkout, or git isn't installed")
+    found = {}
+    for name in filter(None, listing.split("\0")):
+        try:
+            found[name] = (ROOT / name).read_text(encoding="utf-8")
+        except (UnicodeDecodeError, OSError):  # a picture, or deleted and not yet committed
+            continue
+    return found
+
+
+def test_environment_and_pyproject_agree():
+    yaml = pytest.importorskip("yaml")
+    project = load_toml(ROOT / "pyproject.toml")["project"]
+    extras = project["optional-dependencies"]
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
+    *conda, pip = environment["dependencies"]
+    assert conda == ["python" + project["requires-python"], "pip"]
+    *requirements, itself = pip["pip"]
+    assert itself == "-e ."
+    assert requirements == project["dependencies"] + extras["book"] + extras["test"]
+    assert set(extras) == {"book", "test"}
+
+
+def test_no_package_registry_is_named(texts):
+    # in pieces, so that this file doesn't name them
+    hosts = [
+        "pypi" + ".org",
+        "pypi" + ".python.org",
+        "python" + "hosted.org",
+        "npm" + "js.org",
+        "npm" + "js.com",
+        "yarn" + "pkg.com",
+        "anaconda" + ".org",
+        "anaconda" + ".com",
+        "download." + "pytorch.org",
+        "deb." + "debian.org",
+        "crates" + ".io",
+    ]
+    assert {name: host for name, text in texts.items() for host in hosts if host in text.lower()} == {}
+
+
+def test_a_strangers_package_is_never_installed(texts):
+    # on the registry the bare import name is a stranger's distribution
+    command = re.compile(r"pip3?\s+install\s+(-\S+\s+)*[\"']?em" + r"lib\b(?!/)")
+    assert [name for name, text in texts.items() if command.search(text)] == []
+
+
+def test_no_path_of_a_build_machine(texts):
+    path = re.compile(r"(?<![\w.~)}*])/(work|ro" + r"ot|home/\w+|Users/\w+|tmp/\w+)/")
+    outside = {name: text for name, text in texts.items() if not name.startswith((".ci/", "book/assets/vendor/"))}
+    assert {name: found.group() for name, text in outside.items() if (found := path.search(text))} == {}
+
+
+def test_one_address(texts):
+    yaml = pytest.importorskip("yaml")
+    address = yaml.safe_load(texts["_config.yml"])["repository"]["url"]
+    name = address.rsplit("/", 1)[-1]
+    other = re.compile(r"https://github\.com/[\w.-]+/" + re.escape(name) + r"(?![\w-])")
+    wrong = {(path, found) for path, text in texts.items() for found in other.findall(text) if found != address}
+    assert wrong == set(), f"the repository's address is {address}, as _config.yml says"
+    allowed = re.compile(r"_config\.yml|book/\d\w*\.(md|ipynb)")
+    assert [path for path, text in texts.items() if address in text and not allowed.fullmatch(path)] == []
+
+
+def test_licences_stand_beside_what_they_cover():
+    for name in ("LICENSE", "LICENSE-prose", "data/fashion-mnist/LICENSE", "book/assets/vendor/mathjax/LICENSE"):
+        assert (ROOT / name).stat().st_size > 300, f"{name} is missing or cut short"
+
+
+def test_readme_links_to_what_exists():
+    targets = re.findall(r"\]\(([^)\s]+)\)", (ROOT / "README.md").read_text(encoding="utf-8"))
+    local = [target for target in targets if "://" not in target]
+    assert local
+    assert [target for target in local if not (ROOT / target).exists()] == []
