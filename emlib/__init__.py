@@ -6,9 +6,9 @@ The modules, from the ground up: ``schedule``, ``unet``, ``diffusion``, ``operat
 
 from emlib.data import Split, load
 from emlib.diffusion import SampleStep, diffusion_loss, predict_x0, reverse_step, sample, train
-from emlib.em import EMSettings, Iteration, Progress, run_em
+from emlib.em import EMSettings, Iteration, Progress, run_em, watch
 from emlib.evaluate import against_real, against_truth, draw, features_or_none
-from emlib.guidance import discrepancy, least_residual, sweep
+from emlib.guidance import discrepancy, least_residual, searched_dps, sweep
 from emlib.metrics import alexnet_missing, fd_alexnet, frechet_distance, lpips_distance, psnr
 from emlib.operators import GaussianBlur, Identity, Measurements, PixelMask, measure, random_mask
 from emlib.posterior import dps, mmps, posterior_mean, reconstruct
@@ -64,9 +64,11 @@ __all__ = [
     "run_em",
     "sample",
     "save_unet",
+    "searched_dps",
     "streams",
     "sweep",
     "time_grid",
     "train",
+    "watch",
 ]
 __version__ = "0.1.0"

@@ -82,7 +82,9 @@ def train(
         ValueError: if pictures are missing, not on [-1, 1] or not finite, or a number is out of range.
     """
     check_images(images)
-    if steps < 1 or batch < 1 or lr <= 0:
+    if not 0 <= ema_decay < 1:
+        raise ValueError(f"ema_decay must lie in [0, 1), got {ema_decay}; 0.999 is usual")
+    if steps < 1 or batch < 1 or not lr > 0:
         raise ValueError(f"training needs steps, batch and lr above 0, got {steps}, {batch} and {lr}")
     device = next(model.parameters()).device
     rng = Generator().manual_seed(seed)
@@ -90,25 +92,25 @@ def train(
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr)
     warm = max(1, steps // 20)
     model.train()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)  # dropout
-        for step in range(steps):
-            x0 = images[torch.randint(len(images), (batch,), generator=rng)]
-            if flip:
-                mirrored = torch.rand(batch, generator=rng) < 0.5
-                x0 = torch.where(mirrored.view(-1, 1, 1, 1), x0.flip(-1), x0)
-            t = torch.randint(schedule.T, (batch,), generator=rng)
-            eps = torch.randn(x0.shape, generator=rng)
-            for group in optimizer.param_groups:
-                group["lr"] = lr * _warm_cosine(step, steps, warm)
+    for step in range(steps):
+        x0 = images[torch.randint(len(images), (batch,), generator=rng).to(images.device)]
+        if flip:
+            mirrored = torch.rand(batch, generator=rng) < 0.5
+            x0 = torch.where(mirrored.to(x0.device).view(-1, 1, 1, 1), x0.flip(-1), x0)
+        t = torch.randint(schedule.T, (batch,), generator=rng)
+        eps = torch.randn(x0.shape, generator=rng)
+        for group in optimizer.param_groups:
+            group["lr"] = lr * _warm_cosine(step, steps, warm)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed * steps + step)  # dropout, apart from whatever the caller draws
             loss = diffusion_loss(model, schedule, x0.to(device), t.to(device), eps.to(device))
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            # theta_ema <- d theta_ema + (1 - d) theta,   d = min(decay, (1 + n) / (10 + n))
-            update_ema(ema, model, min(ema_decay, (1 + step) / (10 + step)))
-            yield TrainStep(step, loss.item(), ema)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        # theta_ema <- d theta_ema + (1 - d) theta,   d = min(decay, (1 + n) / (10 + n))
+        update_ema(ema, model, min(ema_decay, (1 + step) / (10 + step)))
+        yield TrainStep(step, loss.item(), ema)
 
 
 def _warm_cosine(step: int, steps: int, warm: int) -> float:

@@ -7,6 +7,7 @@ it works and an :class:`Iteration` when one is done. It never sees the truth; sc
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Callable, Generator, Iterator
@@ -116,7 +117,9 @@ def run_em(
             f"measurements have {measurements.y.shape[1]} channels and the clean pictures {clean.shape[1]}; "
             "both must show the same kind of picture"
         )
-    keep = _Folder(folder, {"unet": asdict(unet), **asdict(settings), **(about or {})}, measurements)
+    keep = _Folder(
+        folder, {"unet": asdict(unet), **asdict(settings), **(about or {})}, measurements, clean, schedule.beta
+    )
     start = time.perf_counter()
     model = build_unet(unet, settings.seed).to(measurements.y.device)
     prior = yield from _fit(keep, model, schedule, clean, settings, 0)
@@ -140,7 +143,7 @@ def _e_step(
 ) -> Generator[Progress, None, Tensor]:
     """x_i ~ p_theta(x | y_i) for every measurement."""
     if (done := keep.reconstructions(k)) is not None:
-        return done
+        return done.to(measurements.y.device)
     total, parts = len(measurements), []
     yield Progress(k, "E-step", 0, total)
     sampler = e_step(prior, k)
@@ -157,7 +160,7 @@ def _fit(
 ) -> Generator[Progress, None, UNet]:
     """theta = argmax E[log p_theta(x)], by the diffusion loss; k = 0 is the first prior."""
     if (done := keep.prior(k)) is not None:
-        return done.to(images.device)
+        return done.to(next(model.parameters()).device)
     stage, updates, lr = "M-step", settings.m_updates, settings.m_lr
     if k == 0:
         stage, updates, lr = "first prior", settings.init_updates, settings.init_lr
@@ -186,17 +189,21 @@ def watch(loop: Iterator[Progress | Iteration]) -> Iterator[Iteration]:
 class _Folder:
     """The stages of a run on disk; refuses to mix runs of different settings."""
 
-    def __init__(self, folder: str | Path | None, settings: dict, measurements: Measurements) -> None:
+    def __init__(self, folder: str | Path | None, settings: dict, measurements: Measurements, *tensors: Tensor) -> None:
         self.path = None if folder is None else Path(folder)
         if self.path is None:
             return
+        digest = hashlib.sha256(repr(measurements.index).encode())
+        for x in (measurements.y, *measurements.operator.tensors().values(), *tensors):
+            digest.update(x.cpu().contiguous().numpy().tobytes())
+        inputs = digest.hexdigest()[:16]
         # The sums tell other data or other masks apart, which the settings alone would not.
         settings = {
             **settings,
             "operator": measurements.operator.name,
             "noise_std": measurements.noise_std,
             "pictures": len(measurements),
-            "sum_of_y": round(measurements.y.double().sum().item(), 3),
+            "inputs": inputs,
         }
         settings = json.loads(json.dumps(settings))
         file = self.path / "settings.json"

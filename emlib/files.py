@@ -8,6 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
 
 @contextmanager
 def whole(path: str | Path) -> Iterator[Path]:
@@ -18,11 +21,44 @@ def whole(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
-    yield part
-    part.replace(path)
+    try:
+        yield part
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def write_json(path: str | Path, content: Any) -> None:
     """Writes JSON to a file."""
     with whole(path) as part:
         part.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def read_tensors(path: str | Path, kind: str) -> tuple[str, dict[str, Tensor]]:
+    """Reads a safetensors file of ours; no code in it is run.
+
+    Args:
+        path: the file.
+        kind: the note that such a file carries, "unet" or "measurements".
+
+    Returns:
+        The note, and the tensors by name.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is no safetensors file or lacks the note.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no file at {path}; check the path, or run the command that writes it")
+    try:
+        with safe_open(path, framework="pt") as file:
+            notes = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118, not a dict
+    except SafetensorError as error:
+        raise ValueError(
+            f"{path} is no safetensors file ({error}); nothing else is read, since it could run code"
+        ) from None
+    if kind not in notes:
+        raise ValueError(f"{path} carries no note {kind!r}, so emlib did not write it as such; name another file")
+    return notes[kind], tensors

@@ -51,7 +51,7 @@ def sweep(run: Callable[[float], Tensor], probe: Measurements, scales: Iterable[
         ValueError: if a candidate is not above 0.
     """
     scales = list(scales)
-    if not scales or min(scales) <= 0:
+    if not scales or not all(scale > 0 for scale in scales):
         raise ValueError(f"candidates for the guidance scale must be above 0, got {scales}")
     for scale in scales:
         x = run(scale)

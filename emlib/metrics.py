@@ -140,10 +140,10 @@ def frechet_distance(a: Tensor, b: Tensor) -> float:
     if min(len(a), len(b)) <= a.shape[1]:
         raise ValueError(f"{len(a)} and {len(b)} pictures are too few for {a.shape[1]} features; take more than that")
     x, y = a.double().numpy(), b.double().numpy()
-    mean_x, mean_y, cov_x, cov_y = x.mean(0), y.mean(0), np.cov(x.T), np.cov(y.T)
+    mean_x, mean_y, cov_x, cov_y = x.mean(0), y.mean(0), np.atleast_2d(np.cov(x.T)), np.atleast_2d(np.cov(y.T))
     # |m_x - m_y|^2 + tr(S_x + S_y - 2 (S_x S_y)^(1/2))
-    root = scipy.linalg.sqrtm(np.atleast_2d(cov_x @ cov_y)).real
-    return float(np.square(mean_x - mean_y).sum() + np.trace(np.atleast_2d(cov_x + cov_y)) - 2 * np.trace(root))
+    root = scipy.linalg.sqrtm(cov_x @ cov_y).real
+    return float(np.square(mean_x - mean_y).sum() + np.trace(cov_x + cov_y) - 2 * np.trace(root))
 
 
 def fd_alexnet(samples: Tensor, real: Tensor) -> float:

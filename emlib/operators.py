@@ -9,16 +9,17 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Protocol
 
 import torch
-from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional as F
 
-from emlib.files import whole
+from emlib.diffusion import check_images
+from emlib.files import read_tensors, whole
 from emlib.rng import randn, streams
 
 
@@ -81,7 +82,7 @@ class PixelMask:
     adjoint = __call__  # a diagonal operator is its own adjoint
 
     def select(self, rows: Sequence[int]) -> PixelMask:
-        return PixelMask(self.mask[rows])
+        return self if len(self.mask) == 1 else PixelMask(self.mask[rows])  # one mask may serve all
 
     def tensors(self) -> dict[str, Tensor]:
         return {"mask": self.mask.to(torch.uint8)}
@@ -128,18 +129,14 @@ class GaussianBlur:
     name: str = "blur"
 
     def __post_init__(self) -> None:
-        if self.std <= 0 or self.taps < 1 or self.taps % 2 == 0:
+        if not self.std > 0 or self.taps < 1 or self.taps % 2 == 0:
             raise ValueError(f"a blur needs std > 0 and an odd number of taps, got {self.std} and {self.taps}")
         if min(self.height, self.width) <= self.taps // 2:
             raise ValueError(f"{self.taps} taps do not fit pictures of {self.height} x {self.width}; take fewer taps")
 
     def matrix(self, size: int) -> Tensor:
         """Blur along one axis, [size, size]; each row sums to 1."""
-        where = torch.arange(self.taps, dtype=torch.float64) - self.taps // 2
-        kernel = torch.exp(-0.5 * (where / self.std).square())
-        # Column j is what a lone pixel j becomes.
-        mirrored = F.pad(torch.eye(size, dtype=torch.float64)[:, None], [self.taps // 2] * 2, mode="reflect")
-        return F.conv1d(mirrored, (kernel / kernel.sum()).view(1, 1, -1))[:, 0].T.float()
+        return _blur_matrix(size, self.std, self.taps)
 
     def __call__(self, x: Tensor) -> Tensor:
         if x.shape[-2:] != (self.height, self.width):
@@ -155,6 +152,15 @@ class GaussianBlur:
 
     def tensors(self) -> dict[str, Tensor]:
         return {"blur": torch.tensor([self.height, self.width, self.std, self.taps], dtype=torch.float64)}
+
+
+@cache
+def _blur_matrix(size: int, std: float, taps: int) -> Tensor:
+    where = torch.arange(taps, dtype=torch.float64) - taps // 2
+    kernel = torch.exp(-0.5 * (where / std).square())
+    # Column j is what a lone pixel j becomes.
+    mirrored = F.pad(torch.eye(size, dtype=torch.float64)[:, None], [taps // 2] * 2, mode="reflect")
+    return F.conv1d(mirrored, (kernel / kernel.sum()).view(1, 1, -1))[:, 0].T.float()
 
 
 @dataclass(frozen=True)
@@ -195,9 +201,10 @@ def measure(x: Tensor, operator: Operator, noise_std: float, seed: int, first: i
         first: index of the first picture in its data set.
 
     Raises:
-        ValueError: if ``noise_std`` is negative or the operator does not fit.
+        ValueError: if ``noise_std`` is negative, the pictures are not on [-1, 1] or the operator does not fit.
     """
     check_noise_std(noise_std)
+    check_images(x)
     index = range(first, first + len(x))
     # y = A x + n,   n ~ N(0, noise_std^2 I)
     clean = operator(x)
@@ -246,15 +253,8 @@ def load_measurements(path: str | Path) -> Measurements:
         FileNotFoundError: if there is no such file.
         ValueError: if the file holds something else.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"no measurements at {path}")
-    with safe_open(path, framework="pt") as file:
-        notes = file.metadata() or {}
-        if "measurements" not in notes:
-            raise ValueError(f"{path} holds no measurements; was it written by save_measurements?")
-        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118, not a dict
-    about = json.loads(notes["measurements"])
+    note, tensors = read_tensors(path, "measurements")
+    about = json.loads(note)
     if about["operator"] == "mask":
         operator: Operator = PixelMask(tensors["mask"].float())
     elif about["operator"] == "blur":

@@ -54,7 +54,7 @@ def dps(
         ValueError: if a number is out of range.
     """
     check_eta(eta)
-    if scale < 0:
+    if not scale >= 0:
         raise ValueError(f"the guidance scale must be 0 or more, got {scale}")
     y, A = measurements.y, measurements.operator
     grid = time_grid(schedule, steps)

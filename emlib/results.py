@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shlex
 import subprocess
 import sys
 from datetime import datetime, timezone
@@ -38,8 +39,7 @@ def _commit() -> str:
 
 def command_line() -> str:
     """The command that runs now, as a reader would type it."""
-    words = ["python", "-m", "emlib", *sys.argv[1:]]
-    return " ".join(words)
+    return shlex.join(["python", "-m", "emlib", *sys.argv[1:]])
 
 
 def write_result(
@@ -79,7 +79,10 @@ def read_result(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no recorded run at {path}; data/results/README.md lists the command for each")
-    record = json.loads(path.read_text())
+    try:
+        record = json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is no recorded run: {error}") from None
     if missing := {"experiment", "settings", "rows"} - set(record):
         raise ValueError(f"{path} is no recorded run: it lacks {', '.join(sorted(missing))}")
     return record

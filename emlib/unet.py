@@ -13,12 +13,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from emlib.files import whole
+from emlib.files import read_tensors, whole
 
 
 @dataclass(frozen=True)
@@ -178,7 +177,7 @@ class UNet(nn.Module):
             self.up_blocks.append(level)
         self.conv_norm_out = nn.GroupNorm(cfg.groups, width[0], eps=1e-6)
         self.conv_out = nn.Conv2d(width[0], pixels, 3, padding=1)
-        # As in DDPM's own code: each block starts as its shortcut and the network as "no noise at all".
+        # As in DDPM's own code: each block starts as its shortcut, the network with an answer that ignores x.
         for last in [self.conv_out, *(m.conv2 for m in self.modules() if isinstance(m, ResBlock))]:
             nn.init.zeros_(last.weight)
 
@@ -188,7 +187,7 @@ class UNet(nn.Module):
                 f"this network takes [B, {self.cfg.in_channels}, H, W] with sides in multiples of {self.cfg.stride}, "
                 f"got {tuple(x.shape)}; resize the pictures or build another UNetConfig"
             )
-        temb = self.time_embedding(time_embedding(t.expand(len(x)), self.cfg.channels[0]))
+        temb = self.time_embedding(time_embedding(t.expand(len(x)), self.cfg.channels[0]).to(x.dtype))
         h = self.conv_in(F.pixel_unshuffle(x, self.cfg.patch))
         skips = [h]
         for level in self.down_blocks:
@@ -236,15 +235,8 @@ def load_unet(path: str | Path) -> UNet:
         FileNotFoundError: if there is no such file.
         ValueError: if the file does not hold one of our networks.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"no weights at {path}; train them with: python -m emlib train --out {path}")
-    with safe_open(path, framework="pt") as file:
-        notes = file.metadata() or {}
-        if "unet" not in notes:
-            raise ValueError(f"{path} does not say the sizes of its network; was it written by save_unet?")
-        state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118, not a dict
-    sizes = json.loads(notes["unet"])
+    note, state = read_tensors(path, "unet")
+    sizes = json.loads(note)
     model = UNet(UNetConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in sizes.items()}))
     model.load_state_dict(state)
     return model.eval()

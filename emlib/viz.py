@@ -6,7 +6,7 @@ import base64
 import html
 import io
 from collections.abc import Mapping, Sequence
-from itertools import count
+from itertools import count, cycle
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -76,7 +76,7 @@ def curves(
         _, ax = plt.subplots(figsize=(5, 3.2))
     for (name, values), marker in zip(lines.items(), "osD^vP*X"[: len(lines)], strict=True):
         ax.plot(x, values, marker=marker, label=name)
-    for (name, value), colour in zip((levels or {}).items(), ("0.3", "0.6", "tab:red", "tab:purple"), strict=False):
+    for (name, value), colour in zip((levels or {}).items(), cycle(("0.3", "0.6", "tab:red", "tab:purple"))):
         ax.axhline(value, linestyle="--", color=colour, label=name)
     ax.set_xlabel(xlabel)
     ax.set_ylabel(ylabel)

@@ -10,7 +10,8 @@ matplotlib.use("Agg")
 
 
 @pytest.fixture(autouse=True)
-def _no_stray_settings(monkeypatch):
+def _same_start_for_every_test(monkeypatch):
+    torch.manual_seed(0)
     for name in ("EMLIB_PRESET", "EMLIB_DATA", "EMLIB_DATASETS"):
         monkeypatch.delenv(name, raising=False)
 

@@ -144,7 +144,7 @@ def test_files_without_measurements_are_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"none\.safetensors"):
         load_measurements(tmp_path / "none.safetensors")
     save_file({"x": torch.zeros(1)}, tmp_path / "other.safetensors")
-    with pytest.raises(ValueError, match=r"other\.safetensors holds no measurements"):
+    with pytest.raises(ValueError, match=r"other\.safetensors carries no note 'measurements'"):
         load_measurements(tmp_path / "other.safetensors")
     (tmp_path / "text.safetensors").write_text("not tensors at all")
     with pytest.raises(ValueError, match=r"text\.safetensors"):

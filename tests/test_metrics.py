@@ -1,0 +1,166 @@
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torchmetrics.functional.image import peak_signal_noise_ratio
+from torchmetrics.image.fid import _compute_fid
+
+import emlib
+from emlib.metrics import alexnet_features
+
+
+@pytest.fixture
+def alexnet():
+    if missing := emlib.alexnet_missing():
+        pytest.skip(missing)
+
+
+def test_psnr_is_that_of_numpy_and_of_torchmetrics_picture_by_picture():
+    x, truth = torch.rand(2, 5, 3, 8, 8) * 2 - 1
+    x[1] = truth[1] + 0.001 * x[1]
+    ours = emlib.psnr(x, truth)
+    error = ((x.double().numpy() - truth.double().numpy()) ** 2).mean((1, 2, 3))
+    np.testing.assert_allclose(ours.numpy(), 20 * np.log10(2) - 10 * np.log10(error), rtol=1e-5)
+    theirs = torch.stack([peak_signal_noise_ratio(a, b, data_range=2.0) for a, b in zip(x, truth)])
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_psnr_of_a_constant_error_is_known():
+    truth = torch.zeros(1, 1, 4, 4)
+    assert emlib.psnr(truth + 0.2, truth).item() == pytest.approx(20.0, abs=1e-4)
+    assert np.isfinite(emlib.psnr(truth, truth).item())
+
+
+@pytest.mark.parametrize("measure", [emlib.psnr, emlib.lpips_distance])
+@pytest.mark.parametrize("shape", [(2, 1, 8, 8), (3, 1, 8, 9), (3, 8, 8)])
+def test_pictures_of_other_shapes_are_not_compared(measure, shape):
+    with pytest.raises(ValueError, match=r"\(3, 1, 8, 8\)") as refusal:
+        measure(torch.zeros(3, 1, 8, 8), torch.zeros(shape))
+    assert str(shape) in str(refusal.value)
+
+
+def crowds(d, n=400, m=300, seed=0):
+    g = torch.Generator().manual_seed(seed)
+    a = torch.randn(n, d, generator=g) @ torch.randn(d, d, generator=g) + 1
+    b = torch.randn(m, d, generator=g) @ torch.randn(d, d, generator=g)
+    return a, b
+
+
+@pytest.mark.parametrize("d", [2, 8, 64])
+def test_frechet_distance_is_that_of_torchmetrics(d):
+    a, b = crowds(d)
+    means, covs = zip(*((x.double().mean(0), torch.cov(x.double().T)) for x in (a, b)))
+    theirs = _compute_fid(means[0], covs[0], means[1], covs[1]).item()
+    assert emlib.frechet_distance(a, b) == pytest.approx(theirs, rel=1e-6)
+    assert emlib.frechet_distance(b, a) == pytest.approx(theirs, rel=1e-6)
+
+
+@pytest.mark.parametrize("d", [1, 3])
+def test_frechet_distance_of_axes_that_do_not_mix_is_known(d):
+    """|m_a - m_b|^2 + |s_a - s_b|^2, on crowds whose sample covariance is exactly diagonal."""
+    corners = torch.cartesian_prod(*[torch.tensor([-1.0, 1.0])] * d).view(-1, d)
+    s = (len(corners) / (len(corners) - 1)) ** 0.5  # standard deviation of a column
+    a, b = torch.arange(1.0, d + 1), torch.arange(2.0, 2 * d + 1, 2)
+    shift = torch.full((d,), 3.0)
+    expected = 9 * d + (s * (a - b)).square().sum().item()
+    assert emlib.frechet_distance(corners * a, corners * b + shift) == pytest.approx(expected, rel=1e-5)
+
+
+def test_frechet_distance_of_a_crowd_to_itself_is_0():
+    a, _ = crowds(16)
+    assert abs(emlib.frechet_distance(a, a)) < 1e-6 * a.var(0).sum().item()
+
+
+def test_features_that_do_not_match_or_too_few_pictures_are_refused():
+    with pytest.raises(ValueError, match=r"\(9, 4\) and \(9, 5\)"):
+        emlib.frechet_distance(torch.randn(9, 4), torch.randn(9, 5))
+    with pytest.raises(ValueError, match="9 and 8 pictures are too few for 8 features"):
+        emlib.frechet_distance(torch.randn(9, 8), torch.randn(8, 8))
+    assert emlib.frechet_distance(torch.randn(9, 8), torch.randn(9, 8)) > 0
+
+
+@pytest.mark.usefixtures("alexnet")
+@pytest.mark.parametrize("channels", [1, 3])
+def test_lpips_is_the_lpips_packages_own(channels):
+    import lpips
+
+    x, truth = torch.rand(2, 5, channels, 64, 64) * 2 - 1
+    with torch.no_grad():
+        theirs = lpips.LPIPS(net="alex", verbose=False)(x.expand(-1, 3, -1, -1), truth.expand(-1, 3, -1, -1)).flatten()
+    for size in (None, 64):
+        for batch in (2, 250):
+            ours = emlib.lpips_distance(x, truth, size=size, batch=batch)
+            torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+    assert emlib.lpips_distance(x, x, size=None).abs().max() == 0
+
+
+@pytest.mark.usefixtures("alexnet")
+def test_small_pictures_are_enlarged_before_lpips():
+    x, truth = torch.rand(2, 3, 1, 28, 28) * 2 - 1
+    bigger = [torch.nn.functional.interpolate(p, (64, 64), mode="bilinear", antialias=True) for p in (x, truth)]
+    torch.testing.assert_close(emlib.lpips_distance(x, truth), emlib.lpips_distance(*bigger, size=None))
+
+
+@pytest.mark.usefixtures("alexnet")
+def test_lpips_of_the_official_example_pair():
+    """imgs/ex_ref.png, ex_p0.png and ex_p1.png of github.com/richzhang/PerceptualSimilarity, not in its package."""
+    if "EMLIB_LPIPS_EXAMPLES" not in os.environ:
+        pytest.skip("EMLIB_LPIPS_EXAMPLES names no folder with ex_ref.png, ex_p0.png and ex_p1.png")
+    from PIL import Image
+
+    folder = Path(os.environ["EMLIB_LPIPS_EXAMPLES"])
+    pixels = [np.asarray(Image.open(folder / f"ex_{name}.png").convert("RGB")) for name in ("ref", "p0", "p1")]
+    ref, p0, p1 = (torch.from_numpy(p.copy()).permute(2, 0, 1)[None] / 127.5 - 1 for p in pixels)
+    assert emlib.lpips_distance(ref, p0, size=None).item() == pytest.approx(0.722, abs=5e-4)
+    assert emlib.lpips_distance(ref, p1, size=None).item() == pytest.approx(0.138, abs=5e-4)
+
+
+@pytest.mark.usefixtures("alexnet")
+def test_alexnet_features_are_torchvisions_averaged_over_the_picture():
+    from torchvision.models import AlexNet_Weights, alexnet
+    from torchvision.transforms.v2.functional import normalize, resize
+
+    x = torch.rand(6, 3, 28, 28) * 2 - 1
+    ours = alexnet_features(x, batch=4)
+    seen = normalize((resize(x, [64, 64], antialias=True) + 1) / 2, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+    with torch.no_grad():
+        theirs = alexnet(weights=AlexNet_Weights.IMAGENET1K_V1).eval().features(seen).mean((2, 3))
+    assert ours.shape == (6, 256)
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.usefixtures("alexnet")
+def test_a_grey_picture_is_its_own_repetition_in_three_channels():
+    x = torch.rand(3, 1, 28, 28) * 2 - 1
+    torch.testing.assert_close(alexnet_features(x), alexnet_features(x.repeat(1, 3, 1, 1)))
+    truth = torch.rand(3, 1, 28, 28) * 2 - 1
+    torch.testing.assert_close(
+        emlib.lpips_distance(x, truth), emlib.lpips_distance(x.repeat(1, 3, 1, 1), truth.repeat(1, 3, 1, 1))
+    )
+
+
+@pytest.mark.usefixtures("alexnet")
+def test_fd_alexnet_tells_real_from_noisy_pictures():
+    real = emlib.load("embedded").corrupted[:600]
+    floor = emlib.fd_alexnet(real[:300], real[300:])
+    broken = (real[:300] + 0.3 * torch.randn(300, 1, 28, 28)).clamp(-1, 1)
+    assert floor > 0
+    assert emlib.fd_alexnet(broken, real[300:]) > 2 * floor
+
+
+def test_without_weights_the_remedy_is_said_and_nothing_is_downloaded(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", lambda *_, **__: pytest.fail("tried to download"))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", lambda *_, **__: pytest.fail("tried to download"))
+    from emlib import metrics
+
+    metrics._lpips.cache_clear()
+    metrics._alexnet.cache_clear()
+    assert "python -m emlib weights" in emlib.alexnet_missing()
+    assert str(tmp_path) in emlib.alexnet_missing()
+    x = torch.zeros(2, 1, 28, 28)
+    for measure in (emlib.lpips_distance, emlib.fd_alexnet):
+        with pytest.raises(FileNotFoundError, match="TORCH_HOME"):
+            measure(x, x)
