@@ -6,6 +6,7 @@ real pictures), so its name here carries the features: FD-AlexNet. FID is kept f
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -66,7 +67,10 @@ def _lpips() -> nn.Module:
     import lpips
 
     _require_alexnet()
-    return lpips.LPIPS(net="alex", verbose=False).eval().requires_grad_(False)
+    with warnings.catch_warnings():
+        # lpips builds its AlexNet by torchvision arguments that torchvision has renamed; it works all the same.
+        warnings.filterwarnings("ignore", category=UserWarning, module="torchvision")
+        return lpips.LPIPS(net="alex", verbose=False).eval().requires_grad_(False)
 
 
 @cache
@@ -142,8 +146,9 @@ def frechet_distance(a: Tensor, b: Tensor) -> float:
     x, y = a.double().numpy(), b.double().numpy()
     mean_x, mean_y, cov_x, cov_y = x.mean(0), y.mean(0), np.atleast_2d(np.cov(x.T)), np.atleast_2d(np.cov(y.T))
     # |m_x - m_y|^2 + tr(S_x + S_y - 2 (S_x S_y)^(1/2))
-    root = scipy.linalg.sqrtm(cov_x @ cov_y).real
-    return float(np.square(mean_x - mean_y).sum() + np.trace(cov_x + cov_y) - 2 * np.trace(root))
+    # The trace of the root is the sum of the roots of the eigenvalues, also where a feature never varies.
+    root = np.sqrt(scipy.linalg.eigvals(cov_x @ cov_y).real.clip(min=0)).sum()
+    return float(np.square(mean_x - mean_y).sum() + np.trace(cov_x + cov_y) - 2 * root)
 
 
 def fd_alexnet(samples: Tensor, real: Tensor) -> float:
