@@ -193,17 +193,16 @@ class _Folder:
         self.path = None if folder is None else Path(folder)
         if self.path is None:
             return
+        # A fingerprint tells other data or other masks apart, which the settings alone would not.
         digest = hashlib.sha256(repr(measurements.index).encode())
         for x in (measurements.y, *measurements.operator.tensors().values(), *tensors):
             digest.update(x.cpu().contiguous().numpy().tobytes())
-        inputs = digest.hexdigest()[:16]
-        # The sums tell other data or other masks apart, which the settings alone would not.
         settings = {
             **settings,
             "operator": measurements.operator.name,
             "noise_std": measurements.noise_std,
             "pictures": len(measurements),
-            "inputs": inputs,
+            "inputs": digest.hexdigest()[:16],
         }
         settings = json.loads(json.dumps(settings))
         file = self.path / "settings.json"

@@ -21,7 +21,7 @@ class Preset:
         observations: broken pictures that EM sees.
         held_out: held-out pictures in the final check.
         em: sizes of the EM loop.
-    prior_updates: training updates of the clean prior (the ceiling): as much computing as all of EM.
+        prior_updates: training updates of the clean prior (the ceiling): as much computing as all of EM.
         e_steps: network calls of a posterior sample.
         cg_steps: conjugate-gradient steps in each (MMPS).
         dps_steps: network calls of a posterior sample by DPS.
