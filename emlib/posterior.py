@@ -21,6 +21,15 @@ Sampler = Callable[[Eps, Schedule, Measurements, list[Generator]], Iterator[Samp
 """A sampler with its own settings filled in, as :func:`functools.partial` gives."""
 
 
+GRID_POWER = 1.5
+"""Posterior samplers crowd their times towards 0: what y leaves open is decided late (see :func:`time_grid`)."""
+
+BLOCK = 16
+"""Batches are filled up to a multiple of this. Convolutions and matrix products of other sizes take other code,
+which rounds otherwise in the last bit, and a sampler magnifies that: DPS to 0.1 on [-1, 1]. Filled up, a picture
+comes out bit for bit the same whatever its batch (measured on CPUs)."""
+
+
 def dot(a: Tensor, b: Tensor) -> Tensor:
     """Inner product of each picture with its partner, [B, 1, 1, 1]."""
     return (a * b).sum(dim=(1, 2, 3), keepdim=True)
@@ -57,7 +66,7 @@ def dps(
     if not scale >= 0:
         raise ValueError(f"the guidance scale must be 0 or more, got {scale}")
     y, A = measurements.y, measurements.operator
-    grid = time_grid(schedule, steps)
+    grid = time_grid(schedule, steps, GRID_POWER)
     x = randn(generators, tuple(y.shape[1:]), y.device)
     for t, s in zip(grid[:-1], grid[1:], strict=True):
         with torch.enable_grad():
@@ -105,7 +114,7 @@ def mmps(
     if cg_steps < 1:
         raise ValueError(f"mmps needs at least one conjugate-gradient step, got cg_steps={cg_steps}")
     y = measurements.y
-    grid = time_grid(schedule, steps)
+    grid = time_grid(schedule, steps, GRID_POWER)
     x = randn(generators, tuple(y.shape[1:]), y.device)
     for t, s in zip(grid[:-1], grid[1:], strict=True):
         x0_hat = posterior_mean(model, schedule, measurements, x, t, cg_steps).clamp(-1, 1)
@@ -172,12 +181,13 @@ def reconstruct(
         measurements: what is known of the pictures.
         seed: seed of the experiment.
         purpose: names the random streams, such as "e-step 3".
-        batch: pictures at a time; changes memory and speed, not the pictures.
+        batch: pictures at a time; changes memory and speed, not the pictures (see :data:`BLOCK`).
 
     Yields:
         [b, C, H, W] on [-1, 1], in the order of the measurements.
     """
     for start in range(0, len(measurements), batch):
-        part = measurements.select(range(start, min(start + batch, len(measurements))))
+        rows = list(range(start, min(start + batch, len(measurements))))
+        part = measurements.select(rows + rows[-1:] * (-len(rows) % BLOCK))
         *_, last = sampler(model, schedule, part, streams(seed, purpose, part.index))
-        yield last.x_t.clamp(-1, 1)
+        yield last.x_t[: len(rows)].clamp(-1, 1)

@@ -88,12 +88,24 @@ def add_noise(schedule: Schedule, x0: Tensor, t: Tensor | int, eps: Tensor) -> T
     return schedule.alpha(t) * x0 + schedule.sigma(t) * eps
 
 
-def time_grid(schedule: Schedule, steps: int) -> list[int]:
-    """Times that a sampler visits, from T - 1 down to -1: ``steps`` network calls, equally spaced.
+def time_grid(schedule: Schedule, steps: int, power: float = 1.0) -> list[int]:
+    r"""Times that a sampler visits: ``steps`` of them, from T - 1 down to 0, and then -1, the clean picture.
+
+    The visit at t = 0 matters: a last step from a noisier time would end in a mean, not in a picture.
+
+    Args:
+        schedule: the noise levels.
+        steps: network calls, 1 to T; all T times whatever the power when steps = T.
+        power: 1 spaces the times equally, more crowds them towards 0, at least 1.
 
     Raises:
-        ValueError: if ``steps`` is not in 1..T.
+        ValueError: if ``steps`` or ``power`` is out of range.
     """
     if not 1 <= steps <= schedule.T:
         raise ValueError(f"a sampler takes 1 to {schedule.T} steps on this schedule, got steps={steps}")
-    return torch.linspace(schedule.T - 1, -1, steps + 1).round().int().tolist()
+    if not power >= 1:
+        raise ValueError(f"the power of a time grid must be at least 1, got power={power}")
+    # t_i = (T - 1) (left / (steps - 1))^power, and never two calls at the same time
+    last = max(1, steps - 1)
+    times = [max(round((schedule.T - 1) * (left / last) ** power), left) for left in range(steps - 1, -1, -1)]
+    return [schedule.T - 1, *times[1:], -1]

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 import emlib
+from emlib.data import data_dir
 
 N = 4000
 # operator on 4 x 4 pictures and noise
@@ -130,7 +131,8 @@ def test_dps_pushes_down_the_slope_of_each_pictures_own_residual(gaussian, sched
     assert (slope.norm(dim=1) > 1e-4).all()
 
 
-def test_without_guidance_dps_is_the_priors_own_sampler(net, schedule):
+def test_without_guidance_dps_is_the_priors_own_sampler(net):
+    schedule = emlib.linear_schedule(6)  # all its times, so that both walk the same grid
     m = emlib.measure(torch.zeros(2, 1, 8, 8), emlib.Identity(), 0.1, seed=0)
     free = last(emlib.sample(net, schedule, (1, 8, 8), emlib.streams(0, "x", range(2)), 6, eta=1.0))
     # the last step draws noise that counts for nothing
@@ -160,17 +162,18 @@ def test_a_reconstruction_does_not_depend_on_its_batch(net, schedule, A, sampler
     check_batches(sampler, net, schedule, A)
 
 
-@pytest.mark.parametrize("A", OPERATORS, ids=["mask", "blur", "noise"])
 @pytest.mark.parametrize(
     "sampler",
-    [partial(emlib.mmps, steps=15, cg_steps=3), partial(emlib.dps, steps=15, scale=2.0)],
+    [partial(emlib.mmps, steps=12, cg_steps=2), partial(emlib.dps, steps=12, scale=2.0)],
     ids=["mmps", "dps"],
 )
-def test_nor_in_a_longer_run_whose_network_rounds_the_same_in_every_batch(net, schedule, A, sampler):
-    """Convolutions round differently in batches of different sizes, and many steps may magnify that: DPS is chaotic
-    where its residual is near 0. A float64 network leaves only what the sampler itself would mix between pictures."""
-    net.double()
-    check_batches(sampler, lambda x, t: net(x.double(), t).to(x), schedule, A)
+def test_nor_with_the_network_of_the_book_where_rounding_is_magnified(schedule, sampler):
+    """In batches that are not filled up the same pictures differ by 1e-4 (MMPS) to 0.1 (DPS)."""
+    prior = emlib.load_unet(data_dir() / "checkpoints" / "fashion-mnist-clean.safetensors")
+    m = emlib.make_task(emlib.preset("smoke")).measurements.select(range(9))
+    by_batch = {b: torch.cat(list(emlib.reconstruct(sampler, prior, schedule, m, 0, "e", b))) for b in (1, 7, 64)}
+    for x in by_batch.values():
+        torch.testing.assert_close(x, by_batch[7], rtol=0, atol=1e-5)
 
 
 def test_other_purposes_give_other_reconstructions(net, schedule):
@@ -187,7 +190,7 @@ def test_other_purposes_give_other_reconstructions(net, schedule):
 def test_samplers_stop_on_the_grid_and_leave_no_graph_behind(net, schedule, sampler):
     m = emlib.measure(torch.zeros(2, 1, 8, 8), emlib.Identity(), 0.1, seed=0)
     stops = list(sampler(net, schedule, m, emlib.streams(0, "x", range(2))))
-    assert [stop.t for stop in stops] == emlib.time_grid(schedule, 4)[1:]
+    assert [stop.t for stop in stops] == emlib.time_grid(schedule, 4, 1.5)[1:]
     assert not any(stop.x_t.requires_grad or stop.x0_hat.requires_grad for stop in stops)
     assert all(p.grad is None for p in net.parameters())
 

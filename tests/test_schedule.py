@@ -34,16 +34,39 @@ def test_time_minus_one_is_the_clean_picture_also_in_a_batch_of_times(schedule):
 
 
 @pytest.mark.parametrize("steps", [1, 2, 7, 25, 999, 1000])
-def test_the_grid_falls_from_the_last_time_to_clean_in_even_steps(schedule, steps):
+def test_the_grid_falls_from_the_last_time_to_the_first_in_even_steps_and_ends_clean(schedule, steps):
     grid = emlib.time_grid(schedule, steps)
     assert (len(grid), grid[0], grid[-1]) == (steps + 1, 999, -1)
+    gaps = [a - b for a, b in zip(grid[:-2], grid[1:-1], strict=True)]
+    assert steps == 1 or grid[-2] == 0
+    assert not gaps or (min(gaps) >= 1 and max(gaps) - min(gaps) <= 1)
+
+
+def test_the_even_grid_is_that_of_diffusers(schedule):
+    ddpm = DDPMScheduler(num_train_timesteps=1000, timestep_spacing="linspace")
+    for steps in (2, 10, 37, 1000):
+        ddpm.set_timesteps(steps)
+        assert emlib.time_grid(schedule, steps)[:-1] == ddpm.timesteps.tolist()
+
+
+@pytest.mark.parametrize("power", [1.0, 1.5, 3.0])
+def test_the_full_grid_visits_every_time_whatever_the_power(schedule, power):
+    assert emlib.time_grid(schedule, 1000, power) == list(range(999, -2, -1))
+
+
+@pytest.mark.parametrize("steps", [1, 2, 12, 500, 990])
+def test_a_power_crowds_the_times_towards_zero_without_visiting_one_twice(schedule, steps):
+    grid = emlib.time_grid(schedule, steps, 1.5)
     gaps = [a - b for a, b in zip(grid[:-1], grid[1:], strict=True)]
+    assert (len(grid), grid[0], grid[-1]) == (steps + 1, 999, -1)
     assert min(gaps) >= 1
-    assert max(gaps) - min(gaps) <= 1
+    assert all(b <= a + 1 for a, b in zip(gaps[:-2], gaps[1:-1], strict=True)), "gaps shrink, up to rounding"
 
 
-def test_the_full_grid_visits_every_time(schedule):
-    assert emlib.time_grid(schedule, 1000) == list(range(999, -2, -1))
+@pytest.mark.parametrize("power", [0.5, -1.0, float("nan")])
+def test_a_power_below_one_is_refused(schedule, power):
+    with pytest.raises(ValueError, match=f"power={power}$"):
+        emlib.time_grid(schedule, 10, power)
 
 
 @pytest.mark.parametrize("steps", [0, -3, 1001])
