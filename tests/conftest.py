@@ -1,5 +1,7 @@
 """What several test files share: tiny networks and a prior whose every answer is known in closed form."""
 
+import importlib
+
 import matplotlib
 import pytest
 import torch
@@ -117,7 +119,11 @@ def _surprise():
 @pytest.fixture
 def one_stream(monkeypatch):
     """Draws all pictures' numbers in one call, as 4,000 streams in 1,000 steps would take a minute."""
-    for module in (emlib.diffusion, emlib.posterior):
+    for module in (
+        emlib.diffusion,
+        importlib.import_module("emlib.posterior.dps"),
+        importlib.import_module("emlib.posterior.mmps"),
+    ):
         monkeypatch.setattr(
             module, "randn", lambda gs, shape, device="cpu": torch.randn(len(gs), *shape, generator=gs[0])
         )

@@ -1,0 +1,12 @@
+r"""The E-step's samplers: draw x ~ p(x | y), with a diffusion model as the prior.
+
+They share one interface: each is a generator that yields :class:`emlib.diffusion.SampleStep` and takes
+the network, the schedule, the measurements and one random stream a picture. They differ in how they
+estimate E[x_0 | x_t, y] or, for DPS, in how they push x_t towards y.
+"""
+
+from emlib.posterior.dps import dps
+from emlib.posterior.mmps import mmps, posterior_mean
+from emlib.posterior.reconstruct import BLOCK, GRID_POWER, Sampler, reconstruct
+
+__all__ = ["BLOCK", "GRID_POWER", "Sampler", "dps", "mmps", "posterior_mean", "reconstruct"]
