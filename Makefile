@@ -87,7 +87,7 @@ test: $(READY)
 
 lint: $(READY)
 	@echo "== Linting"
-	@$(BIN)/ruff check emlib tests
+	@$(BIN)/ruff check emlib tests benchmarks
 
 unit: $(READY)
 	@echo "== Unit tests"

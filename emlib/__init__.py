@@ -1,21 +1,25 @@
 """emlib: clean diffusion models from corrupted pictures, by expectation-maximisation.
 
-The modules, from the ground up: ``schedule``, ``unet``, ``diffusion``, ``operators``, ``posterior``,
-``guidance``, ``em``, ``data``, ``metrics``, ``presets``, ``tasks``, ``evaluate``, ``results``, ``viz``.
+The modules, from the ground up: ``ranks``, ``rng``, ``files``, ``schedule``, ``unet``, ``diffusion``,
+``training``, ``operators``, ``posterior``, ``guidance``, ``starts``, ``settings``, ``folder``, ``em``, ``data``,
+``metrics``, ``presets``, ``tasks``, ``evaluate``, ``results``, ``cost``, ``viz``.
 """
 
 from emlib.data import Split, load
-from emlib.diffusion import SampleStep, diffusion_loss, predict_x0, reverse_step, sample, train
-from emlib.em import EMSettings, Iteration, Progress, run_em, watch
+from emlib.diffusion import SampleStep, diffusion_loss, predict_x0, reverse_step, sample
+from emlib.em import Iteration, Progress, run_em, watch
 from emlib.evaluate import against_real, against_truth, draw, features_or_none
 from emlib.guidance import discrepancy, least_residual, searched_dps, sweep
 from emlib.metrics import alexnet_missing, fd_alexnet, frechet_distance, lpips_distance, psnr
 from emlib.operators import GaussianBlur, Identity, Measurements, PixelMask, measure, random_mask
-from emlib.posterior import dps, mmps, posterior_mean, reconstruct
+from emlib.posterior import diffpir, dps, dps_squared, mmps, pigdm, posterior_mean, reconstruct
 from emlib.presets import Preset, preset
 from emlib.rng import randn, streams
 from emlib.schedule import Schedule, add_noise, linear_schedule, time_grid
+from emlib.settings import EMSettings, Phases
+from emlib.starts import fit_gaussian, preprocessed
 from emlib.tasks import Task, make_task
+from emlib.training import TrainStep, train
 from emlib.unet import UNet, UNetConfig, build_unet, load_unet, save_unet
 
 __all__ = [
@@ -24,6 +28,7 @@ __all__ = [
     "Identity",
     "Iteration",
     "Measurements",
+    "Phases",
     "PixelMask",
     "Preset",
     "Progress",
@@ -31,6 +36,7 @@ __all__ = [
     "Schedule",
     "Split",
     "Task",
+    "TrainStep",
     "UNet",
     "UNetConfig",
     "add_noise",
@@ -38,12 +44,15 @@ __all__ = [
     "against_truth",
     "alexnet_missing",
     "build_unet",
+    "diffpir",
     "diffusion_loss",
     "discrepancy",
     "dps",
+    "dps_squared",
     "draw",
     "fd_alexnet",
     "features_or_none",
+    "fit_gaussian",
     "frechet_distance",
     "least_residual",
     "linear_schedule",
@@ -53,8 +62,10 @@ __all__ = [
     "make_task",
     "measure",
     "mmps",
+    "pigdm",
     "posterior_mean",
     "predict_x0",
+    "preprocessed",
     "preset",
     "psnr",
     "randn",

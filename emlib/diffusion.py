@@ -1,16 +1,15 @@
-r"""Diffusion without measurements: Tweedie's denoiser, the training loop and the sampler.
+r"""Diffusion without measurements: Tweedie's denoiser, the training loss and the sampler.
 
-Both loops are generators: they do the work, the caller watches, draws or stops.
+The sampler is a generator: it does the work, the caller watches, draws or stops.
 """
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 
 from emlib.rng import randn
 from emlib.schedule import Schedule, add_noise, time_grid
@@ -39,92 +38,6 @@ def diffusion_loss(model: Eps, schedule: Schedule, x0: Tensor, t: Tensor, eps: T
     r"""DDPM's simple loss, a number (Ho et al. 2020, eq. 14)."""
     # || eps - eps_theta(alpha_t x_0 + sigma_t eps, t) ||^2
     return (eps - model(add_noise(schedule, x0, t, eps), t)).square().mean()
-
-
-@dataclass(frozen=True)
-class TrainStep:
-    """What one update of the network left behind."""
-
-    step: int
-    loss: float
-    ema: nn.Module
-    """Moving average of the weights: the network to use."""
-
-
-def train(
-    model: nn.Module,
-    schedule: Schedule,
-    images: Tensor,
-    steps: int,
-    batch: int,
-    lr: float,
-    seed: int,
-    ema_decay: float = 0.999,
-    flip: bool = False,
-) -> Iterator[TrainStep]:
-    r"""Trains the network on clean pictures, as the M-step does (EMDiffusion, section 4.3).
-
-    AdamW; the learning rate rises over the first twentieth of the steps and then falls to a tenth
-    along a cosine. The average starts at the first step and forgets its start faster than its decay says.
-
-    Args:
-        model: the network; changed in place.
-        schedule: the noise levels.
-        images: [N, C, H, W] on [-1, 1].
-        steps: number of updates, at least 1.
-        batch: pictures in an update; drawn anew from all N each time.
-        lr: highest learning rate.
-        seed: seed of everything random in here.
-        ema_decay: decay of the average, in [0, 1).
-        flip: whether to mirror half of the pictures.
-
-    Raises:
-        ValueError: if pictures are missing, not on [-1, 1] or not finite, or a number is out of range.
-    """
-    check_images(images)
-    if not 0 <= ema_decay < 1:
-        raise ValueError(f"ema_decay must lie in [0, 1), got {ema_decay}; 0.999 is usual")
-    if steps < 1 or batch < 1 or not lr > 0:
-        raise ValueError(f"training needs steps, batch and lr above 0, got {steps}, {batch} and {lr}")
-    device = next(model.parameters()).device
-    rng = Generator().manual_seed(seed)
-    ema = copy.deepcopy(model).eval().requires_grad_(False)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=lr)
-    warm = max(1, steps // 20)
-    model.train()
-    for step in range(steps):
-        x0 = images[torch.randint(len(images), (batch,), generator=rng).to(images.device)]
-        if flip:
-            mirrored = torch.rand(batch, generator=rng) < 0.5
-            x0 = torch.where(mirrored.to(x0.device).view(-1, 1, 1, 1), x0.flip(-1), x0)
-        t = torch.randint(schedule.T, (batch,), generator=rng)
-        eps = torch.randn(x0.shape, generator=rng)
-        for group in optimizer.param_groups:
-            group["lr"] = lr * _warm_cosine(step, steps, warm)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed * steps + step)  # dropout, apart from whatever the caller draws
-            loss = diffusion_loss(model, schedule, x0.to(device), t.to(device), eps.to(device))
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        # theta_ema <- d theta_ema + (1 - d) theta,   d = min(decay, (1 + n) / (10 + n))
-        update_ema(ema, model, min(ema_decay, (1 + step) / (10 + step)))
-        yield TrainStep(step, loss.item(), ema)
-
-
-def _warm_cosine(step: int, steps: int, warm: int) -> float:
-    if step < warm:
-        return (step + 1) / warm
-    done = torch.tensor((step - warm) / max(1, steps - warm))
-    return float(0.1 + 0.9 * 0.5 * (1 + torch.cos(torch.pi * done)))
-
-
-@torch.no_grad()
-def update_ema(ema: nn.Module, model: nn.Module, decay: float) -> None:
-    """Moves the averaged weights towards the network's own, in place."""
-    old, new = list(ema.parameters()), list(model.parameters())
-    torch._foreach_lerp_(old, new, 1 - decay)
 
 
 def reverse_step(schedule: Schedule, x_t: Tensor, x0_hat: Tensor, t: int, s: int, eta: float, noise: Tensor) -> Tensor:

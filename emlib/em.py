@@ -7,54 +7,27 @@ it works and an :class:`Iteration` when one is done. It never sees the truth; sc
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
 
-from emlib.diffusion import check_images, train
-from emlib.files import whole, write_json
+from emlib import ranks
+from emlib.diffusion import Eps, check_images
+from emlib.folder import RunFolder, fingerprint
 from emlib.operators import Measurements
 from emlib.posterior import Sampler, reconstruct
 from emlib.schedule import Schedule
-from emlib.unet import UNet, UNetConfig, build_unet, load_unet, save_unet
+from emlib.settings import EMSettings, iterations, rows_of
+from emlib.training import train
+from emlib.unet import UNet, UNetConfig, build_unet
 
-EStep = Callable[[UNet, int], Sampler]
+EStep = Callable[[Eps, int], Sampler]
 """(prior, number of the EM iteration) -> the sampler to use; this is where a guidance scale is chosen."""
-
-
-@dataclass(frozen=True)
-class EMSettings:
-    """Sizes of the EM loop.
-
-    Attributes:
-        iterations: how often E-step and M-step alternate.
-        init_updates: training updates of the first prior, on the clean pictures.
-        m_updates: training updates of one M-step.
-        train_batch: pictures in an update.
-        init_lr: highest learning rate of the first prior.
-        m_lr: highest learning rate of an M-step.
-        ema_decay: decay of the averaged weights.
-        e_batch: pictures sampled at a time.
-        seed: seed of everything random.
-    """
-
-    iterations: int
-    init_updates: int
-    m_updates: int
-    train_batch: int
-    init_lr: float
-    m_lr: float
-    ema_decay: float
-    e_batch: int
-    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -76,16 +49,22 @@ class Iteration:
 
     iteration: int
     reconstructions: Tensor
-    """[N, C, H, W] on [-1, 1], drawn with the previous prior."""
-    prior: UNet
+    """[N, C, H, W] on [-1, 1], on the CPU, drawn with the previous prior."""
+    rows: tuple[int, ...]
+    """Which of the measurements these are: in phase 1 perhaps a part, else all."""
+    prior: Eps
     """The network after this M-step, averaged weights."""
+    phase: int
+    """1, weights inherited, or 2, fresh weights; 0 for the first prior."""
+    scale: float | None
+    """Guidance scale of the E-step, if its sampler has one."""
     seconds: float
     """Time the iteration took; what was read from disk took none."""
 
 
 def run_em(
     measurements: Measurements,
-    clean: Tensor,
+    start: Tensor | Eps,
     unet: UNetConfig,
     schedule: Schedule,
     e_step: EStep,
@@ -93,16 +72,17 @@ def run_em(
     folder: str | Path | None = None,
     about: dict[str, str | float] | None = None,
 ) -> Iterator[Progress | Iteration]:
-    r"""Runs EM (EMDiffusion, algorithm 1, phase 1: the weights are inherited).
+    r"""Runs EM (EMDiffusion, algorithm 1), on one process or on all that ``torchrun`` started.
 
     Args:
         measurements: of N pictures; the only thing known of them.
-        clean: [M, C, H, W] on [-1, 1], the few clean pictures of the first prior.
+        start: what to begin with: pictures [M, C, H, W] on [-1, 1] to train the first prior on (a few clean ones, or
+            others, see :mod:`emlib.starts`), or the first prior itself, such as :func:`emlib.starts.fit_gaussian`'s.
         unet: sizes of the network.
         schedule: the noise levels.
         e_step: gives the posterior sampler of an iteration.
         settings: sizes of the loop.
-        folder: where to keep each stage, so that the same call resumes; None keeps nothing.
+        folder: where to keep each stage, so that the same call resumes; None keeps nothing on disk.
         about: settings of the caller that a folder must match too, such as the sampler's name.
 
     Yields:
@@ -111,63 +91,143 @@ def run_em(
     Raises:
         ValueError: if pictures and measurements do not fit, or the folder holds a run of other settings.
     """
-    check_images(clean)
-    if measurements.y.shape[1] != clean.shape[1]:
+    if isinstance(start, Tensor):
+        _check_start(start, measurements)
+    keep = RunFolder(None if folder is None else Path(folder))
+    # More iterations are more of the same run, but they would put off a phase 2 that has begun.
+    free = ("e_batch", "snapshot") + (("iterations",) if not settings.phases.reset_iterations else ())
+    keep.claim(_all_settings(measurements, start, unet, schedule, settings, about or {}), free)
+    device = measurements.y.device
+    begin = time.perf_counter()
+    model: UNet | None = None
+    prior: Eps = start
+    if isinstance(start, Tensor):
+        model = build_unet(unet, settings.seed).to(device)
+        prior = yield from _fit(keep, model, schedule, start, settings, 0, settings.init_updates, settings.init_lr)
+    yield Iteration(0, measurements.y[:0].cpu(), (), prior, 0, None, time.perf_counter() - begin)
+    for k, phase, scales in iterations(settings):
+        begin = time.perf_counter()
+        rows = rows_of(len(measurements), settings, phase)
+        x, scale = yield from _e_step(keep, prior, schedule, measurements.select(rows), e_step, settings, k)
+        updates, lr = settings.m_updates, settings.m_lr
+        if phase == 2 or model is None:  # fresh weights: after a reset, or after a first prior that is no network
+            model = build_unet(unet, settings.seed * 1000 + k).to(device)
+            updates = settings.phases.reset_updates if phase == 2 else settings.init_updates + settings.m_updates
+            lr = settings.init_lr
+        else:
+            model.load_state_dict(prior.state_dict())  # go on from the averaged weights
+        prior = yield from _fit(keep, model, schedule, x, settings, k, updates, lr)
+        scales.append(scale)
+        yield Iteration(k, x, tuple(rows), prior, phase, scale, time.perf_counter() - begin)
+
+
+def _check_start(start: Tensor, measurements: Measurements) -> None:
+    check_images(start)
+    if measurements.y.shape[1] != start.shape[1]:
         raise ValueError(
-            f"measurements have {measurements.y.shape[1]} channels and the clean pictures {clean.shape[1]}; "
+            f"measurements have {measurements.y.shape[1]} channels and the clean pictures {start.shape[1]}; "
             "both must show the same kind of picture"
         )
-    keep = _Folder(
-        folder, {"unet": asdict(unet), **asdict(settings), **(about or {})}, measurements, clean, schedule.beta
-    )
-    start = time.perf_counter()
-    model = build_unet(unet, settings.seed).to(measurements.y.device)
-    prior = yield from _fit(keep, model, schedule, clean, settings, 0)
-    yield Iteration(0, clean[:0], prior, time.perf_counter() - start)
-    for k in range(1, settings.iterations + 1):
-        start = time.perf_counter()
-        x = yield from _e_step(keep, prior, schedule, measurements, e_step, settings, k)
-        model.load_state_dict(prior.state_dict())  # phase 1: go on from the averaged weights
-        prior = yield from _fit(keep, model, schedule, x, settings, k)
-        yield Iteration(k, x, prior, time.perf_counter() - start)
+
+
+def _all_settings(
+    measurements: Measurements,
+    start: Tensor | Eps,
+    unet: UNetConfig,
+    schedule: Schedule,
+    settings: EMSettings,
+    about: dict[str, str | float],
+) -> dict[str, object]:
+    """Everything that the run's numbers depend on; a first prior enters by its answer to a fixed question."""
+    if not isinstance(start, Tensor):
+        ask = torch.linspace(-1, 1, measurements.y[0].numel(), device=measurements.y.device)
+        start = start(ask.view(1, *measurements.y.shape[1:]), torch.tensor([schedule.T // 2], device=ask.device))
+    return {
+        "unet": asdict(unet),
+        **asdict(settings),
+        **about,
+        "operator": measurements.operator.name,
+        "noise_std": measurements.noise_std,
+        "pictures": len(measurements),
+        "inputs": fingerprint(measurements, start, schedule.beta),
+    }
 
 
 def _e_step(
-    keep: _Folder,
-    prior: UNet,
+    keep: RunFolder,
+    prior: Eps,
     schedule: Schedule,
     measurements: Measurements,
     e_step: EStep,
     settings: EMSettings,
     k: int,
-) -> Generator[Progress, None, Tensor]:
-    """x_i ~ p_theta(x | y_i) for every measurement."""
-    if (done := keep.reconstructions(k)) is not None:
-        return done.to(measurements.y.device)
-    total, parts = len(measurements), []
-    yield Progress(k, "E-step", 0, total)
-    sampler = e_step(prior, k)
-    for part in reconstruct(sampler, prior, schedule, measurements, settings.seed, f"e-step {k}", settings.e_batch):
-        parts.append(part)
-        yield Progress(k, "E-step", sum(map(len, parts)), total)
-    x = torch.cat(parts)
-    keep.save_reconstructions(k, x)
-    return x
+) -> Generator[Progress, None, tuple[Tensor, float | None]]:
+    """x_i ~ p_theta(x | y_i) for every measurement, shard by shard, and the scale they were drawn with."""
+    if (done := keep.reconstructions(k)) is None:
+        yield from _shards(keep, prior, schedule, measurements, e_step(prior, k), settings, k)
+        done = keep.reconstructions(k)
+    x, about = done
+    return x, about.get("scale")
+
+
+def _shards(
+    keep: RunFolder,
+    prior: Eps,
+    schedule: Schedule,
+    measurements: Measurements,
+    sampler: Sampler,
+    settings: EMSettings,
+    k: int,
+) -> Generator[Progress, None, None]:
+    """The shards of this process, those from before left as they are; the first process joins all."""
+    total, count = len(measurements), -(-len(measurements) // settings.shard)
+    parts = {i: range(i * settings.shard, min(total, (i + 1) * settings.shard)) for i in ranks.ranks().share(count)}
+    mine, ready = sum(map(len, parts.values())), sum(len(rows) for i, rows in parts.items() if keep.has_shard(k, i))
+    yield Progress(k, "E-step", ready, mine)
+    for i, rows in parts.items():
+        if keep.has_shard(k, i):
+            continue
+        drawn = []
+        for x in reconstruct(
+            sampler, prior, schedule, measurements.select(rows), settings.seed, f"e-step {k}", settings.e_batch
+        ):
+            drawn.append(x.cpu())
+            if sum(map(len, drawn)) == len(rows):  # kept before anyone hears of it
+                keep.save_shard(k, i, torch.cat(drawn))
+            ready += len(x)
+            if ready < mine:
+                yield Progress(k, "E-step", ready, mine)
+    ranks.wait_for_all()
+    if ranks.ranks().first:
+        scale = getattr(sampler, "keywords", {}).get("scale")  # of a functools.partial
+        keep.join_shards(k, count, total, {"scale": scale, "pictures": total})
+    ranks.wait_for_all()
+    yield Progress(k, "E-step", mine, mine)
 
 
 def _fit(
-    keep: _Folder, model: UNet, schedule: Schedule, images: Tensor, settings: EMSettings, k: int
+    keep: RunFolder,
+    model: UNet,
+    schedule: Schedule,
+    images: Tensor,
+    settings: EMSettings,
+    k: int,
+    updates: int,
+    lr: float,
 ) -> Generator[Progress, None, UNet]:
     """theta = argmax E[log p_theta(x)], by the diffusion loss; k = 0 is the first prior."""
     if (done := keep.prior(k)) is not None:
         return done.to(next(model.parameters()).device)
-    stage, updates, lr = "M-step", settings.m_updates, settings.m_lr
-    if k == 0:
-        stage, updates, lr = "first prior", settings.init_updates, settings.init_lr
-    seed = settings.seed * 1000 + k  # other times and noises in each M-step
-    for now in train(model, schedule, images, updates, settings.train_batch, lr, seed, settings.ema_decay):
+    stage, seed = "M-step" if k else "first prior", settings.seed * 1000 + k  # other times and noises in each M-step
+    loop = train(
+        model, schedule, images, updates, settings.train_batch, lr, seed, settings.ema_decay, start=keep.snapshot(k)
+    )
+    for now in loop:
+        if (now.step + 1) % settings.snapshot == 0 and now.step + 1 < updates:
+            keep.save_snapshot(k, now.snapshot())
         yield Progress(k, stage, now.step + 1, updates, now.loss)
     keep.save_prior(k, now.ema)
+    ranks.wait_for_all()
     return now.ema
 
 
@@ -184,52 +244,3 @@ def watch(loop: Iterator[Progress | Iteration]) -> Iterator[Iteration]:
         bar.update(event.done - bar.n)
         if event.done == event.total:
             bar.close()
-
-
-class _Folder:
-    """The stages of a run on disk; refuses to mix runs of different settings."""
-
-    def __init__(self, folder: str | Path | None, settings: dict, measurements: Measurements, *tensors: Tensor) -> None:
-        self.path = None if folder is None else Path(folder)
-        if self.path is None:
-            return
-        # A fingerprint tells other data or other masks apart, which the settings alone would not.
-        digest = hashlib.sha256(repr(measurements.index).encode())
-        for x in (measurements.y, *measurements.operator.tensors().values(), *tensors):
-            digest.update(x.cpu().contiguous().numpy().tobytes())
-        settings = {
-            **settings,
-            "operator": measurements.operator.name,
-            "noise_std": measurements.noise_std,
-            "pictures": len(measurements),
-            "inputs": digest.hexdigest()[:16],
-        }
-        settings = json.loads(json.dumps(settings))
-        file = self.path / "settings.json"
-        if file.is_file():
-            found = json.loads(file.read_text())
-            # "iterations" may grow: more of the same run.
-            keys = [k for k in {**found, **settings} if found.get(k) != settings.get(k) and k != "iterations"]
-            if keys:
-                there, here = ({k: s.get(k) for k in keys} for s in (found, settings))
-                raise ValueError(
-                    f"{self.path} holds a run with {there}, but this one has {here}; name another folder or delete it"
-                )
-        write_json(file, settings)
-
-    def prior(self, k: int) -> UNet | None:
-        file = self.path and self.path / f"prior_{k:02d}.safetensors"
-        return load_unet(file).to(memory_format=torch.channels_last) if file and file.is_file() else None
-
-    def save_prior(self, k: int, model: UNet) -> None:
-        if self.path:
-            save_unet(model, self.path / f"prior_{k:02d}.safetensors")
-
-    def reconstructions(self, k: int) -> Tensor | None:
-        file = self.path and self.path / f"reconstructions_{k:02d}.safetensors"
-        return load_file(file)["x"] if file and file.is_file() else None
-
-    def save_reconstructions(self, k: int, x: Tensor) -> None:
-        if self.path:
-            with whole(self.path / f"reconstructions_{k:02d}.safetensors") as part:
-                save_file({"x": x.contiguous()}, part)

@@ -1,7 +1,8 @@
 r"""How pictures break: y = A x + n, and the measurements themselves, drawn once and kept.
 
 Every operator has two directions, ``A(x)`` and ``A.adjoint(y)``, with <A x, y> = <x, A.adjoint(y)>,
-and ``A.select(rows)`` picks the operators of some pictures, since each may have its own parameters.
+``A.solve(v, a, b)`` weighs a residual by its covariance a I + b A A^T, and ``A.select(rows)`` picks the
+operators of some pictures, since each may have its own parameters.
 """
 
 from __future__ import annotations
@@ -22,6 +23,10 @@ from emlib.diffusion import check_images
 from emlib.files import read_tensors, whole
 from emlib.rng import randn, streams
 
+CUTOFF = 1e-4
+"""Eigenvalues of A A^T below this share of the largest count as zero in a pseudo-inverse (``solve`` with a = 0).
+It lets the error of y grow at most a hundredfold, so that rounding to 32 bits stays below 1e-5."""
+
 
 class Operator(Protocol):
     """A linear map on pictures [B, C, H, W], written A in every formula."""
@@ -33,6 +38,18 @@ class Operator(Protocol):
 
     def adjoint(self, y: Tensor) -> Tensor:
         """A^T y."""
+
+    def solve(self, v: Tensor, a: float | Tensor, b: float | Tensor) -> Tensor:
+        r"""(a I + b A A^T)^{-1} v, exactly; for a = 0 the pseudo-inverse (b A A^T)^+ v (see :data:`CUTOFF`).
+
+        Args:
+            v: such as a residual y - A x, [B, C, H, W].
+            a: variance of the noise or the like, 0 or more; a number or [B, 1, 1, 1].
+            b: variance of a pixel or the like, above 0; a number or [B, 1, 1, 1].
+
+        Raises:
+            ValueError: if ``a`` or ``b`` is out of range, or v does not fit the operator.
+        """
 
     def select(self, rows: Sequence[int]) -> Operator:
         """The operators of the pictures with these numbers."""
@@ -52,6 +69,9 @@ class Identity:
 
     def adjoint(self, y: Tensor) -> Tensor:
         return y
+
+    def solve(self, v: Tensor, a: float | Tensor, b: float | Tensor) -> Tensor:
+        return _divide(v, torch.ones_like(v), a, b)
 
     def select(self, rows: Sequence[int]) -> Identity:
         return self
@@ -80,6 +100,10 @@ class PixelMask:
         return x * self.mask.to(x)
 
     adjoint = __call__  # a diagonal operator is its own adjoint
+
+    def solve(self, v: Tensor, a: float | Tensor, b: float | Tensor) -> Tensor:
+        # A A^T = diag(m^2)
+        return _divide(v, self(self(torch.ones_like(v))), a, b)
 
     def select(self, rows: Sequence[int]) -> PixelMask:
         return self if len(self.mask) == 1 else PixelMask(self.mask[rows])  # one mask may serve all
@@ -138,14 +162,25 @@ class GaussianBlur:
         """Blur along one axis, [size, size]; each row sums to 1."""
         return _blur_matrix(size, self.std, self.taps)
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def _check(self, x: Tensor) -> None:
         if x.shape[-2:] != (self.height, self.width):
             raise ValueError(f"this blur is for {self.height} x {self.width} pixels, got pictures {tuple(x.shape)}")
+
+    def __call__(self, x: Tensor) -> Tensor:
+        self._check(x)
         return self.matrix(self.height).to(x) @ x @ self.matrix(self.width).to(x).T
 
     def adjoint(self, y: Tensor) -> Tensor:
         # A^T y = K_h^T y K_w
         return self.matrix(self.height).to(y).T @ y @ self.matrix(self.width).to(y)
+
+    def solve(self, v: Tensor, a: float | Tensor, b: float | Tensor) -> Tensor:
+        self._check(v)
+        u_h, s_h = (part.to(v.device) for part in _blur_svd(self.height, self.std, self.taps))
+        u_w, s_w = (part.to(v.device) for part in _blur_svd(self.width, self.std, self.taps))
+        # K = U S V^T for each axis, so A A^T turns U_h c U_w^T into U_h (s_h^2 s_w^2^T * c) U_w^T
+        c = _divide(u_h.T @ v.double() @ u_w, torch.outer(s_h, s_w).square(), a, b)
+        return (u_h @ c @ u_w.T).to(v)
 
     def select(self, rows: Sequence[int]) -> GaussianBlur:
         return self
@@ -161,6 +196,22 @@ def _blur_matrix(size: int, std: float, taps: int) -> Tensor:
     # Column j is what a lone pixel j becomes.
     mirrored = F.pad(torch.eye(size, dtype=torch.float64)[:, None], [taps // 2] * 2, mode="reflect")
     return F.conv1d(mirrored, (kernel / kernel.sum()).view(1, 1, -1))[:, 0].T.float()
+
+
+@cache
+def _blur_svd(size: int, std: float, taps: int) -> tuple[Tensor, Tensor]:
+    """Left singular vectors [size, size] and singular values [size] of the blur along one axis, in float64."""
+    u, s, _ = torch.linalg.svd(_blur_matrix(size, std, taps).double())
+    return u, s
+
+
+def _divide(v: Tensor, eigenvalue: Tensor, a: float | Tensor, b: float | Tensor) -> Tensor:
+    """(a + b eigenvalue)^{-1} v in the basis where A A^T is diagonal, and 0 where there is nothing to divide by."""
+    a, b = (torch.as_tensor(c, dtype=v.dtype, device=v.device) for c in (a, b))
+    if not ((a >= 0) & (b > 0)).all():
+        raise ValueError(f"solve needs a >= 0 and b > 0, as variances are, got a={a.tolist()} and b={b.tolist()}")
+    kept = (a > 0) | (eigenvalue > CUTOFF * eigenvalue.max())
+    return torch.where(kept, v / torch.where(kept, a + b * eigenvalue, 1), 0)
 
 
 @dataclass(frozen=True)

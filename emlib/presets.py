@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 
-from emlib.em import EMSettings
+from emlib.settings import EMSettings
 from emlib.unet import UNetConfig
 
 
@@ -97,6 +97,7 @@ COLAB = replace(
         m_lr=2e-4,
         ema_decay=0.999,
         e_batch=512,
+        shard=512,
     ),
     prior_updates=15000,
     e_steps=30,
@@ -128,6 +129,7 @@ PAPER = replace(
         m_lr=2e-4,
         ema_decay=0.999,
         e_batch=256,
+        shard=256,
     ),
     prior_updates=100_000,
     dps_steps=1000,

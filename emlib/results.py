@@ -39,7 +39,10 @@ def _commit() -> str:
 
 def command_line() -> str:
     """The command that runs now, as a reader would type it."""
-    return shlex.join(["python", "-m", "emlib", *sys.argv[1:]])
+    script = Path(sys.argv[0])
+    # The benchmarks are scripts; all else is a command of the library.
+    words = [f"{script.parent.name}/{script.name}"] if script.parent.name == "benchmarks" else ["-m", "emlib"]
+    return shlex.join(["python", *words, *sys.argv[1:]])
 
 
 def write_result(

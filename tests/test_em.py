@@ -3,14 +3,27 @@ import json
 from dataclasses import replace
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 
 import emlib
 from emlib.em import watch
+from emlib.settings import over
 
+RECONSTRUCTIONS = ["reconstructions_01.npy", "reconstructions_02.npy"]
 SETTINGS = emlib.EMSettings(
-    iterations=3, init_updates=3, m_updates=4, train_batch=4, init_lr=1e-2, m_lr=1e-2, ema_decay=0.5, e_batch=2, seed=1
+    iterations=3,
+    init_updates=3,
+    m_updates=4,
+    train_batch=4,
+    init_lr=1e-2,
+    m_lr=1e-2,
+    ema_decay=0.5,
+    e_batch=2,
+    shard=4,
+    snapshot=2,
+    seed=1,
 )
 
 
@@ -92,9 +105,9 @@ def test_the_first_prior_is_plain_training_on_the_clean_pictures(tiny, schedule)
 def test_no_two_trainings_of_a_run_nor_of_neighbouring_seeds_draw_the_same_numbers(tiny, schedule, monkeypatch):
     seeds = []
 
-    def train(model, schedule, images, updates, batch, lr, seed, ema_decay):
+    def train(model, schedule, images, updates, batch, lr, seed, ema_decay, start):
         seeds.append(seed)
-        return emlib.train(model, schedule, images, updates, batch, lr, seed, ema_decay)
+        return emlib.train(model, schedule, images, updates, batch, lr, seed, ema_decay, start=start)
 
     monkeypatch.setattr("emlib.em.train", train)
     for seed in (1, 2):
@@ -110,7 +123,9 @@ def test_a_seed_gives_the_same_run(tiny, schedule):
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
-@pytest.mark.parametrize("stop", [(0, "first prior", 2), (1, "M-step", 3), (2, "E-step", 2), (2, "M-step", 2)])
+@pytest.mark.parametrize(
+    "stop", [(0, "first prior", 2), (1, "M-step", 3), (2, "E-step", 2), (2, "E-step", 4), (2, "M-step", 2)]
+)
 def test_a_stopped_run_goes_on_to_the_same_bits(tiny, schedule, tmp_path, stop, dropout):
     unet = replace(tiny, dropout=dropout)
     whole = finished(em(unet, schedule))
@@ -120,7 +135,8 @@ def test_a_stopped_run_goes_on_to_the_same_bits(tiny, schedule, tmp_path, stop, 
     else:
         pytest.fail("the run was not stopped")
     check_equal(finished(em(unet, schedule, tmp_path / "run")), whole)
-    assert not list(tmp_path.rglob("*.part"))
+    left = sorted(file.name for file in (tmp_path / "run").rglob("*"))
+    assert not [name for name in left if name.endswith(".part") or name.startswith(("shards", "training"))]
 
 
 def test_a_finished_run_is_read_not_repeated(tiny, schedule, tmp_path):
@@ -128,6 +144,33 @@ def test_a_finished_run_is_read_not_repeated(tiny, schedule, tmp_path):
     events = list(em(tiny, schedule, tmp_path))
     assert all(isinstance(event, emlib.Iteration) for event in events)
     check_equal(events, whole)
+
+
+def test_finished_shards_and_updates_are_not_done_again(tiny, schedule, tmp_path):
+    for event in em(tiny, schedule, tmp_path):
+        if isinstance(event, emlib.Progress) and (event.iteration, event.stage, event.done) == (1, "M-step", 3):
+            break
+    assert (tmp_path / "training_01.safetensors").is_file()
+    again = [event for event in em(tiny, schedule, tmp_path) if isinstance(event, emlib.Progress)]
+    # the snapshot after two updates is gone on from
+    assert (again[0].iteration, again[0].stage, again[0].done) == (1, "M-step", 3)
+
+    for event in em(tiny, schedule, tmp_path / "e"):
+        # the first picture of the second shard: the first shard's four are on disk
+        if isinstance(event, emlib.Progress) and (event.iteration, event.stage, event.done) == (1, "E-step", 4):
+            break
+    kept = tmp_path / "e" / "shards_01" / "00000.safetensors"
+    before = kept.stat().st_mtime_ns
+    loop = em(tiny, schedule, tmp_path / "e")
+    events = [next(loop) for _ in range(3)][1:]
+    assert [(event.stage, event.done) for event in events] == [("E-step", 4), ("E-step", 5)]
+    assert not kept.exists() or kept.stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("change", [{"e_batch": 5}, {"snapshot": 1}])
+def test_what_changes_no_picture_may_change_from_one_call_to_the_next(tiny, schedule, tmp_path, change):
+    finished(em(tiny, schedule, tmp_path, iterations=1))
+    check_equal(finished(em(tiny, schedule, tmp_path, **change)), finished(em(tiny, schedule)))
 
 
 def test_a_run_may_be_made_longer(tiny, schedule, tmp_path):
@@ -181,14 +224,16 @@ def test_other_inputs_in_the_same_folder_are_refused(tiny, schedule, tmp_path, o
 def test_every_stage_leaves_a_whole_file(tiny, schedule, tmp_path):
     loop = finished(em(tiny, schedule, tmp_path, iterations=2))
     names = sorted(p.name for p in tmp_path.iterdir())
-    stages = ["prior_00", "prior_01", "prior_02", "reconstructions_01", "reconstructions_02"]
-    assert names == [f"{stage}.safetensors" for stage in stages] + ["settings.json"]
+    priors = [f"prior_{k:02d}.safetensors" for k in range(3)]
+    assert names == ["e_step_01.json", "e_step_02.json", *priors, *RECONSTRUCTIONS, "settings.json"]
+    for step, name in zip(loop[1:], RECONSTRUCTIONS, strict=True):
+        assert np.array_equal(np.load(tmp_path / name, allow_pickle=False), step.reconstructions.numpy())
     assert torch.equal(emlib.load_unet(tmp_path / "prior_02.safetensors").conv_in.weight, loop[2].prior.conv_in.weight)
     assert json.loads((tmp_path / "settings.json").read_text())["m_updates"] == 4
 
 
 def test_em_has_no_way_to_see_the_truth():
-    wanted = ["measurements", "clean", "unet", "schedule", "e_step", "settings", "folder", "about"]
+    wanted = ["measurements", "start", "unet", "schedule", "e_step", "settings", "folder", "about"]
     assert list(inspect.signature(emlib.run_em).parameters) == wanted
     assert set(emlib.Measurements.__dataclass_fields__) == {"y", "operator", "noise_std", "index"}
 
@@ -215,3 +260,83 @@ def test_clean_pictures_off_the_scale_are_refused_before_anything_is_written(tin
 def test_watching_passes_on_the_iterations_alone(tiny, schedule, capsys):
     assert [done.iteration for done in watch(em(tiny, schedule, iterations=1))] == [0, 1]
     assert "EM 1 M-step" in capsys.readouterr().err
+
+
+def by_scales(*scales):
+    """An E-step whose guidance scale follows a list."""
+    return lambda prior, k: partial(emlib.dps, steps=2, scale=scales[min(k, len(scales)) - 1])
+
+
+PHASES = emlib.Phases(subset=0.4, reset_iterations=2, reset_updates=5)
+
+
+def test_phase_two_takes_all_observations_and_fresh_weights(tiny, schedule, tmp_path):
+    loop = finished(em(tiny, schedule, tmp_path, iterations=2, phases=PHASES))
+    assert [(step.iteration, step.phase) for step in loop] == [(0, 0), (1, 1), (2, 1), (3, 2), (4, 2)]
+    assert [len(step.reconstructions) for step in loop] == [0, 2, 2, 5, 5]
+    assert loop[1].rows == loop[2].rows
+    assert loop[3].rows == tuple(range(5))
+    # an M-step of phase 2 is plain training from fresh weights on that iteration's reconstructions
+    fresh = emlib.build_unet(tiny, 1003)
+    for now in emlib.train(fresh, schedule, loop[3].reconstructions, 5, 4, 1e-2, 1003, 0.5):
+        pass
+    assert torch.equal(now.ema.conv_in.weight, loop[3].prior.conv_in.weight)
+    check_equal(finished(em(tiny, schedule, tmp_path, iterations=2, phases=PHASES)), loop)
+
+
+def test_the_scale_switches_the_phase_and_is_remembered(tiny, schedule, tmp_path):
+    """Phase 1 may take five iterations, but lambda falls below the paper's 1 (0.063 a picture) in the second."""
+    e_step, settings = by_scales(1.0, 0.05, 0.5), {"iterations": 5, "phases": PHASES}
+    loop = finished(em(tiny, schedule, tmp_path, e_step=e_step, **settings))
+    assert [(step.phase, step.scale) for step in loop] == [(0, None), (1, 1.0), (1, 0.05), (2, 0.5), (2, 0.5)]
+    again = finished(em(tiny, schedule, tmp_path, e_step=e_step, **settings))
+    assert [(step.phase, step.scale) for step in again] == [(step.phase, step.scale) for step in loop]
+
+
+@pytest.mark.parametrize(
+    ("scales", "ends"),
+    [
+        ([4, 2, 1, 1, 1], False),  # not decreased for two iterations
+        ([4, 2, 1, 1, 1, 1], False),  # three
+        ([4, 2, 1, 1, 1, 1, 1], True),  # four: more than three
+        ([4, 2, 1, 1, 1, 0.5, 0.5], False),  # a decrease starts the count anew
+        ([4, 5, 6, 7, 8], True),
+        ([4, 0.064], False),
+        ([4, 0.062], True),
+        ([None] * 9, False),  # MMPS has no scale
+        ([None] * 10, True),  # the most iterations
+    ],
+)
+def test_when_phase_one_is_over(scales, ends):
+    assert over(scales, 10, PHASES) == ends
+
+
+def test_without_a_second_phase_lambda_ends_nothing():
+    assert not over([4, 0.01, 4, 4, 4, 4, 4, 4], 10, emlib.Phases())
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"subset": 0.0}, r"subset=0\.0"),
+        ({"subset": 1.5}, r"subset=1\.5"),
+        ({"reset_iterations": 2}, "got 2 and 0"),
+        ({"reset_updates": 2}, "got 0 and 2"),
+    ],
+)
+def test_phases_that_make_no_sense_are_refused(change, says):
+    with pytest.raises(ValueError, match=says):
+        emlib.Phases(**change)
+
+
+def test_em_may_start_from_a_prior_that_is_no_network(tiny, schedule, gaussian, tmp_path):
+    m = emlib.measure(gaussian.draw(6), emlib.random_mask(6, 4, 0.6, 0), 0.1, seed=0)
+    settings = replace(SETTINGS, iterations=2)
+    loop = finished(emlib.run_em(m, gaussian, tiny, schedule, mmps_step, settings, tmp_path))
+    assert loop[0].prior is gaussian
+    assert isinstance(loop[1].prior, emlib.UNet)
+    by_hand = emlib.reconstruct(partial(emlib.mmps, steps=3), gaussian, schedule, m, 1, "e-step 1", 6)
+    torch.testing.assert_close(loop[1].reconstructions, torch.cat(list(by_hand)), rtol=0, atol=1e-6)
+    check_equal(finished(emlib.run_em(m, gaussian, tiny, schedule, mmps_step, settings, tmp_path))[1:], loop[1:])
+    with pytest.raises(ValueError, match="name another folder or delete it"):
+        next(emlib.run_em(m, lambda x, t: x, tiny, schedule, mmps_step, settings, tmp_path))

@@ -32,6 +32,57 @@ def test_the_adjoint_is_the_adjoint(case, channels):
     assert ((a - b).abs() <= 1e-5 * x.flatten(1).norm(dim=1) * y.flatten(1).norm(dim=1)).all()
 
 
+def dense(A, h, w):
+    """A as a matrix on flattened pictures of one channel, in float64."""
+    return A(torch.eye(h * w, dtype=torch.float64).view(-1, 1, h, w)).flatten(1).T
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_solve_inverts_the_covariance_of_a_residual(case):
+    """Against dense linear algebra, with numbers and with tensors, and the pseudo-inverse where there is no noise."""
+    make, h, w = case
+    h, w = min(h, 16), min(w, 16)
+    A, n = make(2, h, w), 2
+    v = torch.randn(n, 1, h, w, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    each = torch.tensor([0.01, 3.0], dtype=torch.float64).view(n, 1, 1, 1)
+    for a, b in [(0.3, 2.0), (torch.full((1, 1, 1, 1), 1e-4), 1.0), (each, 1.0), (0.5, each), (0.0, 0.7), (0.0, each)]:
+        found = A.solve(v, a, b)
+        for i in range(n):
+            M = dense(A.select([i]), h, w)
+            a_i, b_i = (float(c[i % len(c)]) if isinstance(c, torch.Tensor) else c for c in (a, b))
+            K = a_i * torch.eye(h * w, dtype=torch.float64) + b_i * M @ M.T
+            inverse = torch.linalg.inv(K) if a_i > 0 else torch.linalg.pinv(K, rtol=1e-4, hermitian=True)
+            torch.testing.assert_close(found[i].flatten(), inverse @ v[i].flatten(), rtol=1e-8, atol=1e-8)
+    # 32-bit pictures give the same up to their rounding, and stay 32-bit
+    low = A.solve(v.float(), 0.1, 1.0)
+    assert low.dtype == torch.float32
+    torch.testing.assert_close(low.double(), A.solve(v, 0.1, 1.0), rtol=1e-5, atol=1e-5)
+
+
+def test_solve_treats_channels_and_hidden_pixels_apart():
+    A = emlib.random_mask(3, 8, 0.6, 0)
+    v = torch.randn(3, 2, 8, 8, generator=torch.Generator().manual_seed(0))
+    hidden = (A.mask == 0).expand_as(v)
+    assert (A.solve(v, 0.0, 2.0)[hidden] == 0).all()
+    torch.testing.assert_close(A.solve(v, 0.0, 2.0)[~hidden], v[~hidden] / 2)
+    torch.testing.assert_close(A.solve(v, 0.5, 2.0)[hidden], v[hidden] / 0.5)
+    both = emlib.GaussianBlur(8, 8).solve(v, 0.1, 1.0)
+    torch.testing.assert_close(both[:, 1:], emlib.GaussianBlur(8, 8).solve(v[:, 1:], 0.1, 1.0))
+
+
+@pytest.mark.parametrize("A", [emlib.Identity(), emlib.random_mask(2, 8, 0.5, 0), emlib.GaussianBlur(8, 8)])
+@pytest.mark.parametrize(("a", "b"), [(-0.1, 1.0), (0.1, 0.0), (0.0, -1.0), (float("nan"), 1.0), (0.1, float("nan"))])
+def test_solve_refuses_what_is_no_variance(A, a, b):
+    with pytest.raises(ValueError, match="a >= 0 and b > 0"):
+        A.solve(torch.zeros(2, 1, 8, 8), a, b)
+
+
+@pytest.mark.parametrize("A", [emlib.random_mask(3, 8, 0.5, 0), emlib.GaussianBlur(8, 8)], ids=["mask", "blur"])
+def test_solve_refuses_pictures_that_do_not_fit(A):
+    with pytest.raises(ValueError, match="9, 9"):
+        A.solve(torch.zeros(3, 1, 9, 9), 0.1, 1.0)
+
+
 @pytest.mark.parametrize(("h", "w", "std", "taps"), [(28, 28, 2.0, 9), (32, 20, 1.0, 5), (5, 6, 2.0, 9)])
 def test_blur_is_that_of_scipy_and_torchvision(h, w, std, taps):
     x = torch.rand(2, 3, h, w, generator=torch.Generator().manual_seed(0)) * 2 - 1

@@ -37,6 +37,13 @@ def test_the_commit_is_the_one_git_tells_or_it_says_there_is_none(tmp_path, monk
     assert results.provenance()["commit"] == "not in a git checkout"
 
 
+def test_a_benchmark_records_the_script_that_ran(monkeypatch):
+    from emlib.results import command_line
+
+    monkeypatch.setattr(sys, "argv", ["/anywhere/benchmarks/samplers.py", "--quick"])
+    assert command_line() == "python benchmarks/samplers.py --quick"
+
+
 def test_the_command_keeps_words_that_hold_spaces_together(monkeypatch):
     import shlex
 

@@ -5,8 +5,21 @@ the network, the schedule, the measurements and one random stream a picture. The
 estimate E[x_0 | x_t, y] or, for DPS, in how they push x_t towards y.
 """
 
-from emlib.posterior.dps import dps
+from emlib.posterior.diffpir import diffpir
+from emlib.posterior.dps import dps, dps_squared
 from emlib.posterior.mmps import mmps, posterior_mean
+from emlib.posterior.pigdm import pigdm
 from emlib.posterior.reconstruct import BLOCK, GRID_POWER, Sampler, reconstruct
 
-__all__ = ["BLOCK", "GRID_POWER", "Sampler", "dps", "mmps", "posterior_mean", "reconstruct"]
+__all__ = [
+    "BLOCK",
+    "GRID_POWER",
+    "Sampler",
+    "diffpir",
+    "dps",
+    "dps_squared",
+    "mmps",
+    "pigdm",
+    "posterior_mean",
+    "reconstruct",
+]

@@ -1,0 +1,229 @@
+"""What the commands of ``python -m emlib`` do."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from emlib import evaluate, guidance, metrics
+from emlib.data import load
+from emlib.diffusion import Eps
+from emlib.em import EStep, run_em, watch
+from emlib.operators import Measurements
+from emlib.posterior import Sampler, diffpir, dps, mmps, pigdm, reconstruct
+from emlib.presets import Preset, preset
+from emlib.ranks import ranks
+from emlib.results import write_result
+from emlib.schedule import Schedule, linear_schedule
+from emlib.starts import fit_gaussian, preprocessed
+from emlib.tasks import Task, make_task
+from emlib.training import train
+from emlib.unet import build_unet, load_unet, save_unet
+
+SAMPLERS = ("mmps", "pigdm", "diffpir", "dps")
+GUIDED = ("dps",)
+"""Samplers with a guidance scale to choose."""
+
+
+def em_command(args: argparse.Namespace) -> None:
+    """``emlib em``: the loop, a table as it goes, a picture at the end."""
+    p = preset(args.preset)
+    settings = replace(p.em, seed=args.seed, iterations=args.iterations or p.em.iterations)
+    if settings.iterations < 1:
+        raise ValueError(f"EM needs at least one iteration, got {settings.iterations}")
+    device, here = _device(), ranks()
+    say = print if here.first else (lambda *words: None)
+    schedule, task = linear_schedule().to(device), _task(args, p)
+    measurements, held_out = _on(task.measurements, device), _on(task.held_out, device)
+    about = {"sampler": args.sampler, "scale": args.scale if args.sampler in GUIDED else "none", "start": args.start}
+    e_step = choose_e_step(args, p, schedule, measurements)
+    folder = args.folder or Path("runs") / f"em-{args.operator}-{args.sampler}-{p.name}"
+    say(f"EM at preset {p.name}: {len(task.measurements)} broken pictures, start {args.start}; kept in {folder}")
+    loop = run_em(
+        measurements,
+        choose_start(args.start, task, measurements, schedule),
+        p.unet,
+        schedule,
+        e_step,
+        settings,
+        folder,
+        {**about, **task.about, "e_steps": p.e_steps, "cg_steps": p.cg_steps},
+    )
+    if not here.first:  # the others work along; the first one shows and scores
+        for _ in loop:
+            pass
+        return
+    real = _features(task)
+    start, rows, shown = time.perf_counter(), [], {"observed": task.measurements.y}
+    rows.append({"iteration": "observed", **evaluate.against_truth(task.measurements.y, task.truth)})
+    _print_row(rows[-1], head=True)
+    for step in watch(loop):
+        row: dict[str, Any] = {"iteration": step.iteration, "seconds": round(step.seconds, 1)}
+        if step.iteration:
+            row |= {"phase": step.phase} | ({} if step.scale is None else {"scale": step.scale})
+            row |= evaluate.against_truth(step.reconstructions, task.truth[list(step.rows)])
+            shown[f"EM {step.iteration}"] = step.reconstructions
+        samples = draw_samples(step.prior, schedule, task, p, args.seed, device)
+        rows.append(row | evaluate.against_real(samples, real))
+        _print_row(rows[-1])
+    sampler = e_step(step.prior, step.iteration + 1)
+    rebuilt = reconstruct(sampler, step.prior, schedule, held_out, args.seed, "held-out", settings.e_batch)
+    held_out = torch.cat(list(rebuilt))
+    rows.append({"iteration": "held out", **evaluate.against_truth(held_out, task.held_out_truth)})
+    _print_row(rows[-1])
+    shown = {"truth": task.truth, **shown}
+    out = args.out or folder / "result.json"
+    _save_grid(shown, out.with_suffix(".png"))
+    write_result(
+        out,
+        "em",
+        {"preset": p.name, **task.about, **about, **asdict(settings), "clean": p.clean, "observations": p.observations},
+        rows,
+        time.perf_counter() - start,
+    )
+    print(f"numbers: {out}   picture: {out.with_suffix('.png')}")
+
+
+def choose_start(name: str, task: Task, measurements: Measurements, schedule: Schedule) -> Tensor | Eps:
+    """What EM begins with, by the name that the command line gives it.
+
+    Raises:
+        ValueError: if there is no such start, or the folder of other pictures has none.
+    """
+    if name == "clean":
+        return task.clean
+    if name == "gaussian":
+        return fit_gaussian(measurements, schedule)
+    if name == "preprocessed":
+        return preprocessed(measurements)
+    if not Path(name).is_dir():
+        raise ValueError(f"unknown start {name!r}; there are clean, gaussian, preprocessed, or a folder of pictures")
+    _, channels, size, _ = measurements.y.shape
+    return load(name, size=size, channels=channels).corrupted[: len(task.clean)]
+
+
+def train_command(args: argparse.Namespace) -> None:
+    """``emlib train``: the clean prior."""
+    p = preset(args.preset)
+    images = make_task(p, data=args.data, seed=args.seed).real
+    schedule, device = linear_schedule(), _device()
+    model = build_unet(p.unet, args.seed).to(device)
+    steps = train(
+        model,
+        schedule.to(device),
+        images,
+        p.prior_updates,
+        p.em.train_batch,
+        p.em.init_lr,
+        args.seed,
+        p.em.ema_decay,
+    )
+    losses = []
+    bar = tqdm(steps, total=p.prior_updates, desc="clean prior", unit="update")
+    for step in bar:
+        losses.append(step.loss)
+        bar.set_postfix(loss=f"{sum(losses[-50:]) / len(losses[-50:]):.4f}", refresh=False)
+    command = f"python -m emlib train --preset {p.name} --seed {args.seed} --out {args.out}"
+    save_unet(step.ema, args.out, command=command, pictures=str(len(images)), loss=f"{sum(losses[-50:]) / 50:.4f}")
+    print(f"weights: {args.out}")
+
+
+def reconstruct_command(args: argparse.Namespace) -> None:
+    """``emlib reconstruct``: held-out pictures with a given prior."""
+    p = preset(args.preset)
+    schedule, device = linear_schedule().to(_device()), _device()
+    prior = load_unet(args.prior).to(device)
+    task = _task(args, p)
+    held_out = _on(task.held_out, device)
+    sampler = choose_e_step(args, p, schedule, held_out)(prior, 0)
+    parts = []
+    with tqdm(total=len(held_out), desc="reconstructing", unit="picture") as bar:
+        for part in reconstruct(sampler, prior, schedule, held_out, args.seed, "held-out", p.em.e_batch):
+            parts.append(part)
+            bar.update(len(part))
+    x = torch.cat(parts)
+    _print_row({"pictures": "observed", **evaluate.against_truth(task.held_out.y, task.held_out_truth)}, head=True)
+    _print_row({"pictures": "rebuilt", **evaluate.against_truth(x, task.held_out_truth)})
+    if args.picture:
+        _save_grid({"truth": task.held_out_truth, "observed": task.held_out.y, "rebuilt": x}, args.picture)
+
+
+def choose_e_step(args: argparse.Namespace, p: Preset, schedule: Schedule, measurements: Measurements) -> EStep:
+    """The E-step that the command line names."""
+    plain = {
+        "mmps": functools.partial(mmps, steps=p.e_steps, cg_steps=p.cg_steps),
+        "pigdm": functools.partial(pigdm, steps=p.e_steps),
+        "diffpir": functools.partial(diffpir, steps=p.dps_steps),
+    }
+    if args.sampler in plain:
+        return lambda prior, k: plain[args.sampler]
+    if args.scale in guidance.RULES:
+        probe = measurements.select(range(min(guidance.PROBE, len(measurements))))
+        search = guidance.searched_dps(args.scale, probe, schedule, p.dps_steps, args.seed)
+
+        def e_step(prior: Eps, k: int) -> Sampler:
+            sampler = search(prior, k)
+            if ranks().first:
+                tqdm.write(f"E-step {k}: guidance scale {sampler.keywords['scale']:g} by {args.scale}")
+            return sampler
+
+        return e_step
+    try:
+        scale = float(args.scale)
+    except ValueError:
+        raise ValueError(f"--scale takes a number or {' or '.join(guidance.RULES)}, got {args.scale!r}") from None
+    if scale <= 0:
+        raise ValueError(f"--scale must be above 0, got {scale}")
+    return lambda prior, k: functools.partial(dps, steps=p.dps_steps, scale=scale)
+
+
+def draw_samples(prior: Eps, schedule: Schedule, task: Task, p: Preset, seed: int, device: str) -> Tensor:
+    """The preset's number of pictures from the prior, [N, C, H, W] on [-1, 1]."""
+    shape = tuple(task.truth.shape[1:])
+    batches = evaluate.draw(prior, schedule, shape, p.samples, p.sample_steps, seed, device=device)
+    return torch.cat(list(tqdm(batches, total=-(-p.samples // 250), desc="samples", leave=False)))
+
+
+def _task(args: argparse.Namespace, p: Preset) -> Task:
+    return make_task(p, args.operator, args.fraction, args.noise_std, args.seed, args.data)
+
+
+def _features(task: Task) -> Tensor | None:
+    if missing := metrics.alexnet_missing():
+        print(f"LPIPS and FD-AlexNet are left out: {missing}")
+    return evaluate.features_or_none(task.real)
+
+
+def _device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _on(m: Measurements, device: str) -> Measurements:
+    return replace(m, y=m.y.to(device))
+
+
+def _print_row(row: dict[str, Any], head: bool = False) -> None:
+    if head:
+        print(f"{'':>10} {'PSNR dB':>9} {'LPIPS':>8} {'FD-AlexNet':>11} {'seconds':>8}")
+    name = row.get("iteration", row.get("pictures"))
+    columns = {"PSNR": "9.2f", "LPIPS": "8.4f", "FD-AlexNet": "11.2f", "seconds": "8.0f"}
+    cells = [f"{row[key]:>{form}}" if key in row else " " * int(form.split(".")[0]) for key, form in columns.items()]
+    tqdm.write(f"{name!s:>10} {' '.join(cells)}".rstrip())
+
+
+def _save_grid(rows: dict[str, Tensor], path: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from emlib.viz import grid
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    grid({name: x.cpu() for name, x in rows.items()}).savefig(path, dpi=110, bbox_inches="tight", facecolor="white")

@@ -1,0 +1,139 @@
+r"""First priors other than a few clean pictures: a Gaussian fitted to the measurements, or the measurements made good.
+
+Pictures from elsewhere ("out of distribution") need nothing from here: hand them to :func:`emlib.em.run_em` in place
+of the clean ones (EMDiffusion, appendix B).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import scipy.signal
+import torch
+from torch import Tensor
+
+from emlib.operators import GaussianBlur, Identity, Measurements
+from emlib.posterior.mmps import dot
+from emlib.rng import randn, streams
+from emlib.schedule import Schedule
+
+STABLE_STD = 0.01
+"""Least noise that the linear systems below assume, on the [-1, 1] scale; without any they need not have a solution."""
+
+
+@dataclass(frozen=True)
+class GaussianPrior:
+    r"""x_0 ~ N(mean, Q diag(variance) Q^T): a prior whose eps(x_t, t) is known exactly.
+
+    Attributes:
+        mean: [D], D = C H W.
+        basis: Q, [D, D], one direction a column.
+        variance: [D], along these directions, 0 or more.
+        schedule: the noise levels.
+    """
+
+    mean: Tensor
+    basis: Tensor
+    variance: Tensor
+    schedule: Schedule
+
+    def __call__(self, x_t: Tensor, t: Tensor) -> Tensor:
+        """eps(x_t, t), [B, C, H, W]; differentiable."""
+        a, s = self.schedule.alpha(t).view(-1, 1), self.schedule.sigma(t).view(-1, 1)
+        # eps = sigma_t (alpha_t^2 S + sigma_t^2 I)^-1 (x_t - alpha_t mean)
+        along = (x_t.flatten(1) - a * self.mean) @ self.basis
+        return (s * (along / (a.square() * self.variance + s.square())) @ self.basis.T).view_as(x_t)
+
+
+def fit_gaussian(
+    measurements: Measurements,
+    schedule: Schedule,
+    iterations: int = 16,
+    seed: int = 0,
+    cg_steps: int = 32,
+    batch: int = 1000,
+) -> GaussianPrior:
+    r"""Fits a Gaussian to broken pictures by EM, with no clean picture at all (Rozet et al. 2024, section 4).
+
+    The same loop as the book's, with a prior so simple that both steps are textbook: the E-step draws from the
+    exact posterior, up to the solver's error, and the M-step takes mean and covariance of what was drawn.
+
+    Args:
+        measurements: of N pictures; N in the hundreds at least, since a covariance is wanted.
+        schedule: the noise levels of the prior to return.
+        iterations: EM iterations, at least 1.
+        seed: seed of the draws.
+        cg_steps: steps of the linear solver.
+        batch: pictures at a time.
+
+    Raises:
+        ValueError: if there are too few measurements or iterations.
+    """
+    if len(measurements) < 2 or iterations < 1:
+        raise ValueError(
+            "a Gaussian fit needs at least two measurements and one iteration, "
+            f"got {len(measurements)} and {iterations}"
+        )
+    shape, device = tuple(measurements.y.shape[1:]), measurements.y.device
+    size = measurements.y[0].numel()
+    mean, root = torch.zeros(size, device=device), torch.eye(size, device=device)
+    for k in range(1, iterations + 1):
+        drawn = []
+        for first in range(0, len(measurements), batch):
+            part = measurements.select(range(first, min(first + batch, len(measurements))))
+            normal = randn(streams(seed, f"gaussian fit {k}", part.index), (2, *shape), device)
+            drawn.append(_conditioned(part, mean, root, normal, cg_steps).flatten(1))
+        x = torch.cat(drawn)
+        # mean <- mean of x_i,   S <- covariance of x_i = Q diag(variance) Q^T
+        mean = x.mean(0)
+        variance, basis = torch.linalg.eigh(torch.cov(x.T))
+        variance = variance.clamp_min(0)
+        root = basis * variance.sqrt()
+    return GaussianPrior(mean, basis, variance, schedule)
+
+
+def _conditioned(m: Measurements, mean: Tensor, root: Tensor, normal: Tensor, cg_steps: int) -> Tensor:
+    """Draws x ~ N(mean, S) given y, S = root root^T, by correcting a draw that knows nothing of y."""
+    shape, std = m.y.shape, max(m.noise_std, STABLE_STD)
+
+    def S(v: Tensor) -> Tensor:
+        return (v.flatten(1) @ root @ root.T).view(shape)
+
+    # x ~ N(mean, S),   n ~ N(0, std^2 I)
+    x = (mean + normal[:, 0].flatten(1) @ root.T).view(shape)
+    n = std * normal[:, 1]
+    # x + S A^T (A S A^T + std^2 I)^-1 (y - A x - n)
+    A = m.operator
+    u = conjugate_gradients(lambda p: std**2 * p + A(S(A.adjoint(p))), m.y - A(x) - n, cg_steps)
+    return x + S(A.adjoint(u))
+
+
+def conjugate_gradients(K: Callable[[Tensor], Tensor], b: Tensor, steps: int) -> Tensor:
+    """u with K u = b for each picture, K symmetric and positive, after a number of steps from u = 0."""
+    u, r = torch.zeros_like(b), b
+    p, rr = r, dot(r, r)
+    for _ in range(steps):
+        Kp = K(p)
+        a = rr / dot(p, Kp).clamp_min(1e-20)
+        u, r = u + a * p, r - a * Kp
+        new = dot(r, r)
+        p, rr = r + new / rr.clamp_min(1e-20) * p, new
+    return u
+
+
+def preprocessed(measurements: Measurements) -> Tensor:
+    """The measurements made as good as a simple filter can, to train a first prior on, [N, C, H, W] on [-1, 1].
+
+    The paper takes BM3D for noise, total variation for blur and masked pictures as they are (appendix B). Here it is
+    a Wiener filter for noise (scipy), regularised deconvolution for blur, and masked pictures as they are.
+    """
+    y, A = measurements.y, measurements.operator
+    if isinstance(A, Identity):
+        filtered = [scipy.signal.wiener(x, 3, measurements.noise_std**2 or None) for x in y.flatten(0, 1).cpu().numpy()]
+        y = torch.stack([torch.from_numpy(x) for x in filtered]).view_as(y).to(y)
+    elif isinstance(A, GaussianBlur):
+        # argmin |y - A x|^2 + std^2 |x|^2 = A^T (A A^T + std^2 I)^-1 y
+        std = max(measurements.noise_std, STABLE_STD)
+        y = A.adjoint(conjugate_gradients(lambda p: std**2 * p + A(A.adjoint(p)), y, 50))
+    return y.clamp(-1, 1)

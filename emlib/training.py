@@ -1,0 +1,140 @@
+r"""The training loop, for clean pictures and for the M-step alike: a generator that can be stopped and gone on with."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor, nn
+
+from emlib.diffusion import check_images, diffusion_loss
+from emlib.ranks import parallel, ranks
+from emlib.schedule import Schedule
+
+
+@dataclass(frozen=True)
+class TrainStep:
+    """What one update of the network left behind."""
+
+    step: int
+    loss: float
+    """Of the pictures that this process saw."""
+    ema: nn.Module
+    """Moving average of the weights: the network to use."""
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    rng: Generator
+
+    def snapshot(self) -> dict[str, Tensor]:
+        """All that :func:`train` needs to go on from here to the same bits, as named tensors (copies)."""
+        parts = {"step": torch.tensor(self.step), "rng": self.rng.get_state()}
+        parts |= {f"model.{name}": x for name, x in self.model.state_dict().items()}
+        parts |= {f"ema.{name}": x for name, x in self.ema.state_dict().items()}
+        for i, state in self.optimizer.state_dict()["state"].items():
+            parts |= {f"optimizer.{i}.{name}": x for name, x in state.items()}
+        return {name: x.detach().cpu().clone().contiguous() for name, x in parts.items()}
+
+
+def train(
+    model: nn.Module,
+    schedule: Schedule,
+    images: Tensor,
+    steps: int,
+    batch: int,
+    lr: float,
+    seed: int,
+    ema_decay: float = 0.999,
+    flip: bool = False,
+    start: dict[str, Tensor] | None = None,
+) -> Iterator[TrainStep]:
+    r"""Trains the network on clean pictures, as the M-step does (EMDiffusion, section 4.3).
+
+    AdamW; the learning rate rises over the first twentieth of the steps and then falls to a tenth
+    along a cosine. The average starts at the first step and forgets its start faster than its decay says.
+    With several processes each takes its rows of every batch, and all hold the same weights.
+
+    Args:
+        model: the network; changed in place.
+        schedule: the noise levels.
+        images: [N, C, H, W] on [-1, 1].
+        steps: number of updates, at least 1.
+        batch: pictures in an update; drawn anew from all N each time.
+        lr: highest learning rate.
+        seed: seed of everything random in here.
+        ema_decay: decay of the average, in [0, 1).
+        flip: whether to mirror half of the pictures.
+        start: a :meth:`TrainStep.snapshot` of the same call, to go on after it.
+
+    Raises:
+        ValueError: if pictures are missing, not on [-1, 1] or not finite, or a number is out of range.
+    """
+    check_images(images)
+    here = ranks()
+    if not 0 <= ema_decay < 1:
+        raise ValueError(f"ema_decay must lie in [0, 1), got {ema_decay}; 0.999 is usual")
+    if steps < 1 or batch < 1 or not lr > 0:
+        raise ValueError(f"training needs steps, batch and lr above 0, got {steps}, {batch} and {lr}")
+    if batch % here.world:
+        raise ValueError(f"a batch of {batch} pictures does not divide among {here.world} processes; change either")
+    device = next(model.parameters()).device
+    rng = Generator().manual_seed(seed)
+    ema = copy.deepcopy(model).eval().requires_grad_(False)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=lr)
+    first = 0 if start is None else _go_on(start, model, ema, optimizer, rng)
+    net = parallel(model)
+    warm = max(1, steps // 20)
+    net.train()
+    for step in range(first, steps):
+        x0 = images[torch.randint(len(images), (batch,), generator=rng).to(images.device)]
+        if flip:
+            mirrored = torch.rand(batch, generator=rng) < 0.5
+            x0 = torch.where(mirrored.to(x0.device).view(-1, 1, 1, 1), x0.flip(-1), x0)
+        t = torch.randint(schedule.T, (batch,), generator=rng)
+        eps = torch.randn(x0.shape, generator=rng)
+        # All processes have drawn the same batch; each goes on with its rows.
+        x0, t, eps = (x[here.rank :: here.world].to(device) for x in (x0, t, eps))
+        for group in optimizer.param_groups:
+            group["lr"] = lr * _warm_cosine(step, steps, warm)
+        with torch.random.fork_rng(devices=[]):
+            # dropout, apart from whatever the caller draws
+            torch.manual_seed((seed * steps + step) * here.world + here.rank)
+            loss = diffusion_loss(net, schedule, x0, t, eps)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        # theta_ema <- d theta_ema + (1 - d) theta,   d = min(decay, (1 + n) / (10 + n))
+        update_ema(ema, model, min(ema_decay, (1 + step) / (10 + step)))
+        yield TrainStep(step, loss.item(), ema, model, optimizer, rng)
+
+
+def _go_on(
+    start: dict[str, Tensor], model: nn.Module, ema: nn.Module, optimizer: torch.optim.Optimizer, rng: Generator
+) -> int:
+    """Puts a snapshot in place; returns the next step."""
+    for name, net in (("model.", model), ("ema.", ema)):
+        net.load_state_dict({key.removeprefix(name): x for key, x in start.items() if key.startswith(name)})
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, x in start.items():
+        if key.startswith("optimizer."):
+            _, i, name = key.split(".")
+            state.setdefault(int(i), {})[name] = x.clone()
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+    rng.set_state(start["rng"])
+    return int(start["step"]) + 1
+
+
+def _warm_cosine(step: int, steps: int, warm: int) -> float:
+    if step < warm:
+        return (step + 1) / warm
+    done = torch.tensor((step - warm) / max(1, steps - warm))
+    return float(0.1 + 0.9 * 0.5 * (1 + torch.cos(torch.pi * done)))
+
+
+@torch.no_grad()
+def update_ema(ema: nn.Module, model: nn.Module, decay: float) -> None:
+    """Moves the averaged weights towards the network's own, in place."""
+    old, new = list(ema.parameters()), list(model.parameters())
+    torch._foreach_lerp_(old, new, 1 - decay)

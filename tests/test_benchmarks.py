@@ -1,0 +1,86 @@
+"""Each benchmark runs at its smallest size and records what it says it does; times are not judged."""
+
+import importlib
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+import emlib
+from emlib.results import read_result
+
+FOLDER = Path(__file__).resolve().parent.parent / "benchmarks"
+# column that names a row, and rows that must be there
+SCRIPTS = {
+    "e_step": ("sampler", ["deepinv DPS", "our DPS", "our MMPS"]),
+    "samplers": (
+        "sampler",
+        ["DPS-3 scale 1", "DPS-2 scale 1", "MMPS-2 CG 1", "MMPS-2 CG 2", "PiGDM-2", "DiffPIR-2"],
+    ),
+    "training": ("network", ["diffusers", "diffusers, channels last", "ours", "ours, folded as in the preset"]),
+    "scaling": ("way", ["1 process, 1 thread", "1 process, 2 threads", "2 processes, 1 thread each"]),
+}
+
+
+@pytest.fixture
+def script(monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    return importlib.import_module
+
+
+def test_every_script_is_tested_and_explained():
+    assert {path.stem for path in FOLDER.glob("*.py")} == set(SCRIPTS)
+    readme = (FOLDER / "README.md").read_text()
+    assert [name for name in SCRIPTS if f"`python benchmarks/{name}.py`" not in readme] == []
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_quick_run_prints_and_records_its_rows(script, tmp_path, capsys, monkeypatch, name):
+    # In new processes threads that wait do not spin, which takes minutes where there are more of them than free cores.
+    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
+    out = tmp_path / "result.json"
+    script(name).main(["--quick", "--out", str(out)])
+    record, (column, names) = read_result(out), SCRIPTS[name]
+    assert [row[column] for row in record["rows"]] == names
+    assert record["rows"][0]["ratio"] == 1
+    assert all(row["ratio_min"] <= row["ratio"] <= row["ratio_max"] for row in record["rows"])
+    assert record["settings"]["script"] == f"python benchmarks/{name}.py --quick --out {out}"
+    printed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row[column] for row in printed] == names
+    if name == "scaling":
+        assert all(row["largest_difference"] < 1e-3 for row in record["rows"])
+    if name == "samplers":
+        assert [row["gradients"] for row in record["rows"]] == [3, 2, 2, 4, 2, 0]
+
+
+def test_rounds_alternate_their_order_and_ratios_are_those_of_a_round(script, monkeypatch):
+    e_step = script("e_step")
+    clock, order = [0.0], []
+    monkeypatch.setattr(e_step.time, "perf_counter", lambda: clock[0])
+
+    def work(name, seconds):
+        def run():
+            order.append(name)
+            clock[0] += seconds * len(order)  # a machine that becomes slower and slower
+
+        return run
+
+    seconds = e_step.alternated({"slow": work("slow", 2.0), "fast": work("fast", 1.0)}, 3)
+    assert order == ["slow", "fast", "fast", "slow", "slow", "fast"]
+    assert seconds == {"slow": [2.0, 8.0, 10.0], "fast": [2.0, 3.0, 6.0]}
+    assert e_step.ratio(seconds, "fast", "slow") == {"ratio": 10 / 6, "ratio_min": 1.0, "ratio_max": 8 / 3}
+    with pytest.raises(ValueError, match="repeats=0"):
+        e_step.alternated({}, 0)
+
+
+def test_deepinv_is_handed_the_same_denoiser(script, net, schedule):
+    x0, z = torch.rand(2, 1, 2, 8, 8, generator=torch.Generator().manual_seed(0)) - 0.5
+    denoiser = script("e_step").Denoiser(net, schedule)
+    for t in (0, 400, 999):
+        x_t = emlib.add_noise(schedule, x0.transpose(0, 1), t, z.transpose(0, 1))
+        with torch.no_grad():
+            ours = emlib.predict_x0(net(x_t, torch.full((2,), t)), schedule, x_t, t)
+            level = (schedule.sigma(t) / schedule.alpha(t)).item()
+            theirs = denoiser(x_t / schedule.alpha(t), level)
+        torch.testing.assert_close(theirs, ours, rtol=1e-4, atol=1e-4)
