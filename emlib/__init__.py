@@ -1,8 +1,8 @@
 """emlib: clean diffusion models from corrupted pictures, by expectation-maximisation.
 
 The modules, from the ground up: ``ranks``, ``rng``, ``files``, ``schedule``, ``unet``, ``diffusion``,
-``training``, ``operators``, ``posterior``, ``guidance``, ``starts``, ``settings``, ``folder``, ``em``, ``data``,
-``metrics``, ``presets``, ``tasks``, ``evaluate``, ``results``, ``cost``, ``viz``.
+``speed``, ``training``, ``operators``, ``posterior``, ``guidance``, ``starts``, ``settings``, ``folder``, ``em``,
+``data``, ``metrics``, ``presets``, ``tasks``, ``evaluate``, ``results``, ``cost``, ``viz``.
 """
 
 from emlib.data import Split, load
@@ -17,6 +17,7 @@ from emlib.presets import Preset, preset
 from emlib.rng import randn, streams
 from emlib.schedule import Schedule, add_noise, linear_schedule, time_grid
 from emlib.settings import EMSettings, Phases
+from emlib.speed import Speed, quick
 from emlib.starts import fit_gaussian, preprocessed
 from emlib.tasks import Task, make_task
 from emlib.training import TrainStep, train
@@ -34,6 +35,7 @@ __all__ = [
     "Progress",
     "SampleStep",
     "Schedule",
+    "Speed",
     "Split",
     "Task",
     "TrainStep",
@@ -68,6 +70,7 @@ __all__ = [
     "preprocessed",
     "preset",
     "psnr",
+    "quick",
     "randn",
     "random_mask",
     "reconstruct",

@@ -23,6 +23,7 @@ from emlib.operators import Measurements
 from emlib.posterior import Sampler, reconstruct
 from emlib.schedule import Schedule
 from emlib.settings import EMSettings, iterations, rows_of
+from emlib.speed import quick
 from emlib.training import train
 from emlib.unet import UNet, UNetConfig, build_unet
 
@@ -164,6 +165,7 @@ def _e_step(
 ) -> Generator[Progress, None, tuple[Tensor, float | None]]:
     """x_i ~ p_theta(x | y_i) for every measurement, shard by shard, and the scale they were drawn with."""
     if (done := keep.reconstructions(k)) is None:
+        prior = quick(prior, settings.speed)
         yield from _shards(keep, prior, schedule, measurements, e_step(prior, k), settings, k)
         done = keep.reconstructions(k)
     x, about = done
@@ -220,7 +222,16 @@ def _fit(
         return done.to(next(model.parameters()).device)
     stage, seed = "M-step" if k else "first prior", settings.seed * 1000 + k  # other times and noises in each M-step
     loop = train(
-        model, schedule, images, updates, settings.train_batch, lr, seed, settings.ema_decay, start=keep.snapshot(k)
+        model,
+        schedule,
+        images,
+        updates,
+        settings.train_batch,
+        lr,
+        seed,
+        settings.ema_decay,
+        start=keep.snapshot(k),
+        speed=settings.speed,
     )
     for now in loop:
         if (now.step + 1) % settings.snapshot == 0 and now.step + 1 < updates:

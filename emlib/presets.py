@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass, replace
 
 from emlib.settings import EMSettings
+from emlib.speed import Speed
 from emlib.unet import UNetConfig
 
 
@@ -130,6 +131,7 @@ PAPER = replace(
         ema_decay=0.999,
         e_batch=256,
         shard=256,
+        speed=Speed("bfloat16", compile=True),
     ),
     prior_updates=100_000,
     dps_steps=1000,

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import torch
 
+from emlib.speed import FLOAT32, Speed
+
 
 @dataclass(frozen=True)
 class Phases:
@@ -57,6 +59,7 @@ class EMSettings:
         shard: pictures of an E-step in one file, done by one process.
         snapshot: training updates after which a training halfway is kept on disk.
         phases: the second phase, if there is one.
+        speed: how the network computes.
         seed: seed of everything random.
     """
 
@@ -71,6 +74,7 @@ class EMSettings:
     shard: int = 128
     snapshot: int = 200
     phases: Phases = Phases()
+    speed: Speed = FLOAT32
     seed: int = 0
 
 

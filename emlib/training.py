@@ -12,6 +12,7 @@ from torch import Generator, Tensor, nn
 from emlib.diffusion import check_images, diffusion_loss
 from emlib.ranks import parallel, ranks
 from emlib.schedule import Schedule
+from emlib.speed import FLOAT32, Speed, quick
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ def train(
     ema_decay: float = 0.999,
     flip: bool = False,
     start: dict[str, Tensor] | None = None,
+    speed: Speed = FLOAT32,
 ) -> Iterator[TrainStep]:
     r"""Trains the network on clean pictures, as the M-step does (EMDiffusion, section 4.3).
 
@@ -66,6 +68,7 @@ def train(
         ema_decay: decay of the average, in [0, 1).
         flip: whether to mirror half of the pictures.
         start: a :meth:`TrainStep.snapshot` of the same call, to go on after it.
+        speed: how the network computes.
 
     Raises:
         ValueError: if pictures are missing, not on [-1, 1] or not finite, or a number is out of range.
@@ -76,6 +79,8 @@ def train(
         raise ValueError(f"ema_decay must lie in [0, 1), got {ema_decay}; 0.999 is usual")
     if steps < 1 or batch < 1 or not lr > 0:
         raise ValueError(f"training needs steps, batch and lr above 0, got {steps}, {batch} and {lr}")
+    if speed.precision == "float16":
+        raise ValueError("training in float16 loses small gradients; take bfloat16 or float32")
     if batch % here.world:
         raise ValueError(f"a batch of {batch} pictures does not divide among {here.world} processes; change either")
     device = next(model.parameters()).device
@@ -83,9 +88,9 @@ def train(
     ema = copy.deepcopy(model).eval().requires_grad_(False)
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr)
     first = 0 if start is None else _go_on(start, model, ema, optimizer, rng)
-    net = parallel(model)
+    model.train()
+    net = quick(parallel(model), speed)
     warm = max(1, steps // 20)
-    net.train()
     for step in range(first, steps):
         x0 = images[torch.randint(len(images), (batch,), generator=rng).to(images.device)]
         if flip:

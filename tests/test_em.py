@@ -105,9 +105,9 @@ def test_the_first_prior_is_plain_training_on_the_clean_pictures(tiny, schedule)
 def test_no_two_trainings_of_a_run_nor_of_neighbouring_seeds_draw_the_same_numbers(tiny, schedule, monkeypatch):
     seeds = []
 
-    def train(model, schedule, images, updates, batch, lr, seed, ema_decay, start):
+    def train(model, schedule, images, updates, batch, lr, seed, ema_decay, start, speed):
         seeds.append(seed)
-        return emlib.train(model, schedule, images, updates, batch, lr, seed, ema_decay, start=start)
+        return emlib.train(model, schedule, images, updates, batch, lr, seed, ema_decay, start=start, speed=speed)
 
     monkeypatch.setattr("emlib.em.train", train)
     for seed in (1, 2):

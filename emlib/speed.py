@@ -1,0 +1,49 @@
+r"""The same network in fewer bits or compiled: choices of a preset that change speed, and the last digits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from emlib.diffusion import Eps
+
+PRECISIONS = ("float32", "bfloat16", "float16")
+
+
+@dataclass(frozen=True)
+class Speed:
+    """How a network computes.
+
+    Attributes:
+        precision: of convolutions and matrix products; weights, sums and answers stay in float32. bfloat16 needs an
+            A100 or newer to be fast. float16 is for sampling alone, since its gradients underflow in training.
+        compile: whether ``torch.compile`` fuses the network's kernels: minutes at the start, faster from then on.
+            On CPUs it gains nothing.
+    """
+
+    precision: str = "float32"
+    compile: bool = False
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"unknown precision {self.precision!r}; there are {', '.join(PRECISIONS)}")
+
+
+FLOAT32 = Speed()
+"""Plain float32, not compiled."""
+
+
+def quick(model: Eps, speed: Speed) -> Eps:
+    """The network as ``speed`` wants it: takes and gives float32, [B, C, H, W] and [B] -> [B, C, H, W]."""
+    if speed.compile and isinstance(model, nn.Module):
+        model = torch.compile(model)
+    if speed.precision == "float32":
+        return model
+
+    def eps(x: Tensor, t: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, dtype=getattr(torch, speed.precision)):
+            return model(x, t).float()
+
+    return eps

@@ -1,0 +1,76 @@
+from functools import partial
+
+import pytest
+import torch
+
+import emlib
+
+CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+DEVICES = ["cpu", pytest.param("cuda", marks=CUDA)]
+
+
+def ask(n=5, device="cpu"):
+    g = torch.Generator().manual_seed(0)
+    return torch.randn(n, 1, 8, 8, generator=g).to(device), torch.randint(1000, (n,), generator=g).to(device)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_fewer_bits_give_nearly_the_same_answer_in_float32(net, precision, device):
+    net, (x, t) = net.to(device), ask(device=device)
+    whole, fewer = net(x, t), emlib.quick(net, emlib.Speed(precision))(x, t)
+    assert fewer.dtype == torch.float32
+    error = ((fewer - whole).norm() / whole.norm()).item()
+    assert 1e-6 < error < 0.03, "other than float32, and near it"
+
+
+def test_float32_is_the_network_itself(net):
+    assert emlib.quick(net, emlib.Speed()) is net
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_gradients_pass_through_fewer_bits(net, device):
+    net, (x, t) = net.to(device), ask(device=device)
+    grads = []
+    for model in (net, emlib.quick(net, emlib.Speed("bfloat16"))):
+        x = x.detach().requires_grad_()
+        grads.append(torch.autograd.grad(model(x, t).square().sum(), x)[0])
+    assert ((grads[1] - grads[0]).norm() / grads[0].norm()).item() < 0.05
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_training_and_sampling_in_bfloat16_stay_near_float32(tiny, schedule, device):
+    x = torch.rand(8, 1, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    m = emlib.measure(x, emlib.random_mask(8, 8, 0.6, 0), 0.1, seed=0)
+    weights, pictures = [], []
+    for speed in (emlib.Speed(), emlib.Speed("bfloat16")):
+        model = emlib.build_unet(tiny, 0).to(device)
+        for now in emlib.train(model, schedule.to(device), x, 20, 8, 1e-3, 0, 0.9, speed=speed):
+            pass
+        assert next(now.ema.parameters()).dtype == torch.float32
+        weights.append(torch.cat([p.flatten() for p in now.ema.parameters()]).cpu())
+        sampler = partial(emlib.mmps, steps=4)
+        start = emlib.Measurements(m.y.to(device), m.operator, m.noise_std, m.index)
+        eps = emlib.quick(now.ema, speed)
+        pictures.append(torch.cat(list(emlib.reconstruct(sampler, eps, schedule.to(device), start, 0, "x", 8))).cpu())
+    assert ((weights[1] - weights[0]).norm() / weights[0].norm()).item() < 0.02
+    assert (pictures[1] - pictures[0]).abs().mean().item() < 0.05
+
+
+@CUDA
+def test_a_compiled_network_answers_the_same(net):
+    net, (x, t) = net.cuda(), ask(16, "cuda")
+    torch.testing.assert_close(emlib.quick(net, emlib.Speed(compile=True))(x, t), net(x, t), rtol=1e-3, atol=1e-3)
+
+
+def test_float16_is_not_for_training(tiny, schedule):
+    loop = emlib.train(
+        emlib.build_unet(tiny, 0), schedule, torch.zeros(4, 1, 8, 8), 1, 4, 1e-3, 0, speed=emlib.Speed("float16")
+    )
+    with pytest.raises(ValueError, match="take bfloat16 or float32"):
+        next(loop)
+
+
+def test_an_unknown_precision_is_refused():
+    with pytest.raises(ValueError, match="'float8'; there are float32"):
+        emlib.Speed("float8")
