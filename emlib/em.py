@@ -109,7 +109,8 @@ def run_em(
     for k, phase, scales in iterations(settings):
         begin = time.perf_counter()
         rows = rows_of(len(measurements), settings, phase)
-        x, scale = yield from _e_step(keep, prior, schedule, measurements.select(rows), e_step, settings, k)
+        part = measurements if len(rows) == len(measurements) else measurements.select(rows)  # spares a copy of all
+        x, scale = yield from _e_step(keep, prior, schedule, part, e_step, settings, k)
         updates, lr = settings.m_updates, settings.m_lr
         if phase == 2 or model is None:  # fresh weights: after a reset, or after a first prior that is no network
             model = build_unet(unet, settings.seed * 1000 + k).to(device)

@@ -307,7 +307,7 @@ def load_measurements(path: str | Path) -> Measurements:
     note, tensors = read_tensors(path, "measurements")
     about = json.loads(note)
     if about["operator"] == "mask":
-        operator: Operator = PixelMask(tensors["mask"].float())
+        operator: Operator = PixelMask(tensors["mask"])  # bytes, left on disk until a picture is asked for
     elif about["operator"] == "blur":
         height, width, std, taps = tensors["blur"].tolist()
         operator = GaussianBlur(int(height), int(width), std, int(taps))
