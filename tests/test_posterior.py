@@ -114,21 +114,23 @@ def test_each_conjugate_gradient_step_comes_nearer(gaussian, schedule, task):
     assert errors[-1] < 0.1 * errors[0]
 
 
-def test_dps_pushes_down_the_slope_of_each_pictures_own_residual(gaussian, schedule):
+def test_dps_pushes_down_the_slope_of_each_pictures_own_residual(gaussian):
     """One step from T to clean, against the gradient worked out by hand for a linear denoiser."""
+    # thirty steps leave so much of the picture at t = T that the slope is far from 0
+    schedule = gaussian.schedule = emlib.linear_schedule(30)
     A, scale = TASKS["blur with noise 0.1"][0], 0.7
     m = emlib.measure(gaussian.draw(3), A, 0.1, seed=0)
     start = emlib.randn(emlib.streams(0, "x", range(3)), (1, 4, 4))
     x = last(emlib.dps(gaussian, schedule, m, emlib.streams(0, "x", range(3)), 1, scale)).flatten(1).double()
-    mean, _ = gaussian.denoised(start, 999)
-    a, s = gaussian.levels(999)
+    mean, _ = gaussian.denoised(start, 29)
+    a, s = gaussian.levels(29)
     # x0_hat = mean + J (x_t - a mean), J = a S (a^2 S + s^2 I)^-1
     J = a * gaussian.cov @ torch.linalg.inv(a**2 * gaussian.cov + s**2 * torch.eye(16, dtype=torch.float64))
     M, _ = matrix(A)
     r = m.y.flatten(1).double() - mean @ M.T
     slope = -(r / r.norm(dim=1, keepdim=True)) @ M @ J
     torch.testing.assert_close(x, mean - scale * slope, rtol=0, atol=1e-4)
-    assert (slope.norm(dim=1) > 1e-4).all()
+    assert (slope.norm(dim=1) > 1e-2).all()
 
 
 def test_without_guidance_dps_is_the_priors_own_sampler(net):

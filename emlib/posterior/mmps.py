@@ -62,6 +62,9 @@ def posterior_mean(
     (noise_std^2 I + A V A^T) u = y - A x0_hat. V = sigma_t^2 / alpha_t d x0_hat / d x_t is never
     formed: a product with V is one backward pass. Conjugate gradients ask for V A^T p in each step, and
     since u is a sum of such p, the products already made add up to V A^T u at no further cost.
+
+    Conjugate gradients need a symmetric, positive V. The exact denoiser's is; a trained network's is only nearly so,
+    a poor one's not always. Then few steps are safest: the authors take one to three, and advise GMRES for more.
     """
     y, A, variance = measurements.y, measurements.operator, measurements.noise_std**2
     with torch.enable_grad():
