@@ -71,8 +71,9 @@ def em_command(args: argparse.Namespace) -> None:
             row |= {"phase": step.phase} | ({} if step.scale is None else {"scale": step.scale})
             row |= evaluate.against_truth(step.reconstructions, task.truth[list(step.rows)])
             shown[f"EM {step.iteration}"] = step.reconstructions
-        samples = draw_samples(step.prior, schedule, task, p, args.seed, device)
-        rows.append(row | evaluate.against_real(samples, real))
+        if real is not None:
+            row |= evaluate.against_real(draw_samples(step.prior, schedule, task, p, args.seed, device), real)
+        rows.append(row)
         _print_row(rows[-1])
     sampler = e_step(step.prior, step.iteration + 1)
     rebuilt = reconstruct(sampler, step.prior, schedule, held_out, args.seed, "held-out", settings.e_batch)

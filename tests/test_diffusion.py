@@ -6,7 +6,7 @@ import torch
 from diffusers import DDIMScheduler, DDPMScheduler
 
 import emlib
-from emlib.diffusion import update_ema
+from emlib.training import update_ema
 
 LINEAR = {"num_train_timesteps": 1000, "beta_start": 1e-4, "beta_end": 0.02, "beta_schedule": "linear"}
 
@@ -111,7 +111,7 @@ def test_half_of_the_pictures_are_mirrored_where_asked_and_none_where_not(tiny, 
         trained_on.append(x0)
         return emlib.diffusion_loss(model, schedule, x0, t, eps)
 
-    monkeypatch.setattr("emlib.diffusion.diffusion_loss", loss)
+    monkeypatch.setattr("emlib.training.diffusion_loss", loss)
     for _ in emlib.train(emlib.build_unet(tiny, 0), schedule, picture, 2, 200, 1e-3, seed=0, flip=flip):
         pass
     seen = torch.cat(trained_on)
