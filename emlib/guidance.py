@@ -1,27 +1,33 @@
 r"""Choosing DPS's guidance scale lambda without a clean picture.
 
-A rule looks at what a scale did to a few pictures (a :class:`Trial`) and never at the truth. The paper
-takes the least residual (eq. 12); where the measurements are noisy, the discrepancy rule asks instead
-that the residual be as large as the noise, neither larger (y ignored) nor smaller (noise copied).
+A rule of :mod:`emlib.rules` scores a scale on a few pictures, :func:`search` looks for the least score in
+few runs, and :func:`searched_dps` does so anew in each EM iteration. :func:`sweep` and the rules below it
+work on a whole grid instead, for figures; of these only :func:`oracle` sees the truth.
 """
 
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
+from emlib import rules
+from emlib.metrics import psnr
 from emlib.operators import Measurements, measured
-from emlib.posterior import dps, reconstruct
+from emlib.posterior import BLOCK, dps, reconstruct
+from emlib.rules import RULES
 from emlib.schedule import Schedule
 
 SCALES = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
-"""The grid a search tries by default, for the plain norm of one picture."""
+"""The grid a search walks on by default, for the plain norm of one picture."""
 PROBE = 32
 """Pictures that a search looks at."""
+CALLS = 6
+"""Scores that a search asks for at most: 6 runs of 32 pictures are less than a fifth of an E-step of 1,000."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +56,7 @@ def sweep(run: Callable[[float], Tensor], probe: Measurements, scales: Iterable[
     Raises:
         ValueError: if a candidate is not above 0.
     """
-    scales = list(scales)
-    if not scales or not all(scale > 0 for scale in scales):
-        raise ValueError(f"candidates for the guidance scale must be above 0, got {scales}")
-    for scale in scales:
+    for scale in check_scales(scales):
         x = run(scale)
         yield Trial(scale, (probe.y - probe.operator(x)).flatten(1).norm(dim=1), x)
 
@@ -76,7 +79,7 @@ def discrepancy(trials: list[Trial], probe: Measurements) -> float:
     Raises:
         ValueError: if there is no noise to compare with.
     """
-    check_noisy(probe)
+    rules.check("discrepancy", probe)
     # E || y - A x ||^2 = m noise_std^2 for the true x and m measured numbers
     numbers = measured(probe.operator, probe.y).flatten(1).sum(dim=1)
     expected = numbers * probe.noise_std**2
@@ -84,47 +87,148 @@ def discrepancy(trials: list[Trial], probe: Measurements) -> float:
     return trials[ratio.index(min(ratio))].scale
 
 
-def check_noisy(probe: Measurements) -> None:
-    """Refuses measurements without noise, which the discrepancy rule cannot use."""
-    if probe.noise_std == 0:
-        raise ValueError("the discrepancy rule compares with the noise, but noise_std is 0; use least_residual")
+def oracle(trials: list[Trial], truth: Tensor) -> float:
+    """The scale of the best PSNR. It looks at the truth: for figures, never inside EM."""
+    return max(trials, key=lambda trial: float(psnr(trial.x, truth).mean())).scale
 
 
-RULES = ("residual", "discrepancy")
-"""Names that :func:`searched_dps` knows."""
+@dataclass(frozen=True)
+class Tried:
+    """A scale and its score; infinity where the sampler went astray."""
+
+    scale: float
+    score: float
+
+
+def search(
+    score: Callable[[float], float],
+    scales: Iterable[float] = SCALES,
+    start: float | None = None,
+    calls: int = CALLS,
+) -> Iterator[Tried]:
+    """Looks for the least score: walks on the grid while the score falls, then halves the last step.
+
+    The grid is thus searched to half its step in log lambda, and no more of it than needed. If the score
+    has one valley and ``calls`` suffice, every start ends at the same scale.
+
+    Args:
+        score: lambda -> what to make small.
+        scales: the grid, each above 0.
+        start: walk from the grid's scale nearest to this one, such as the last EM iteration's; by default
+            from the middle.
+        calls: scores to ask for, at most.
+
+    Yields:
+        Each scale with its score; the least of them is the answer.
+
+    Raises:
+        ValueError: if a scale or the start is not above 0, or ``calls`` is less than 1.
+    """
+    grid = sorted(set(check_scales(scales)))
+    if calls < 1:
+        raise ValueError(f"a search needs at least one call, got calls={calls}")
+    if start is None:
+        start = grid[(len(grid) - 1) // 2]
+    (start,) = check_scales([start])
+    known: dict[float, float] = {}
+
+    def look(scale: float) -> Iterator[Tried]:
+        if scale not in known and len(known) < calls:
+            value = float(score(scale))
+            known[scale] = value if math.isfinite(value) else math.inf
+            yield Tried(scale, known[scale])
+
+    def best() -> float:
+        return min(known, key=known.__getitem__)
+
+    first = min(range(len(grid)), key=lambda i: abs(math.log(grid[i] / start)))
+    yield from look(grid[first])
+    for way in (-1, 1):
+        i = first + way
+        while 0 <= i < len(grid):
+            yield from look(grid[i])
+            if best() != grid[i]:  # the score rose: stop
+                break
+            i += way
+        if best() != grid[first]:  # one way went down, so the other goes up
+            break
+    at = grid.index(best())
+    sides = [grid[i] for i in (at - 1, at + 1) if 0 <= i < len(grid)]
+    for side in sorted(sides, key=lambda side: known.get(side, math.inf)):
+        # halfway in log lambda: sqrt(lambda_1 lambda_2), towards the better neighbour first
+        middle = math.sqrt(side * grid[at])
+        yield from look(middle)
+        if best() == middle:
+            break
+
+
+def check_scales(scales: Iterable[float]) -> list[float]:
+    """Refuses candidates that are no finite numbers above 0."""
+    scales = list(scales)
+    if not scales or not all(0 < scale < math.inf for scale in scales):
+        raise ValueError(f"candidates for the guidance scale must be above 0, got {scales}")
+    return scales
+
+
+@dataclass
+class SearchedDPS:
+    """An E-step that keeps the last EM iteration's scale to start the next search from (see :func:`searched_dps`).
+
+    Attributes:
+        tried: scales and scores of the latest search.
+        network_calls: spent on searches so far, counted for each picture, those that fill up a batch included.
+        last: the scale that the latest search chose; None before the first one, which then starts in the
+            middle of the grid, also when a run resumes.
+    """
+
+    rule: str
+    probe: Measurements
+    schedule: Schedule
+    steps: int
+    seed: int
+    scales: list[float]
+    tried: list[Tried] = field(default_factory=list)
+    network_calls: int = 0
+    last: float | None = None
+
+    def __call__(self, prior: nn.Module, k: int) -> functools.partial:
+        def run(scale: float, measurements: Measurements, sample: int) -> Tensor:
+            n = len(measurements)
+            self.network_calls += self.steps * -(-n // BLOCK) * BLOCK
+            sampler, purpose = functools.partial(dps, steps=self.steps, scale=scale), f"probe {k} sample {sample}"
+            return torch.cat(list(reconstruct(sampler, prior, self.schedule, measurements, self.seed, purpose, n)))
+
+        score = functools.partial(RULES[self.rule], run, self.probe, self.seed)
+        self.tried = list(search(score, self.scales, self.last))
+        best = min(self.tried, key=lambda tried: tried.score)
+        if best.score == math.inf:
+            raise ValueError(
+                f"DPS gave no finite picture at the guidance scales {[t.scale for t in self.tried]} of EM iteration "
+                f"{k}; try smaller scales or look at the prior"
+            )
+        self.last = best.scale
+        return functools.partial(dps, steps=self.steps, scale=best.scale)
 
 
 def searched_dps(
     rule: str, probe: Measurements, schedule: Schedule, steps: int, seed: int, scales: Iterable[float] = SCALES
-) -> Callable[[nn.Module, int], functools.partial]:
+) -> SearchedDPS:
     """An E-step that looks for DPS's scale anew in each EM iteration, on a few pictures.
 
     Args:
-        rule: "residual" for :func:`least_residual`, or "discrepancy".
-        probe: measurements of the few pictures.
+        rule: one of :data:`RULES`; "auto" picks by the measurements (:func:`emlib.rules.pick`).
+        probe: measurements of the few pictures; a rule that takes two runs for a score looks at half of them.
         schedule: the noise levels.
         steps: network calls of a posterior sample.
         seed: seed of the probe's random streams.
-        scales: candidates.
+        scales: the grid of :func:`search`.
 
     Returns:
         (prior, number of the EM iteration) -> :func:`emlib.posterior.dps` with steps and scale filled in.
 
     Raises:
-        ValueError: if there is no such rule, or the discrepancy rule has no noise to compare with.
+        ValueError: if there is no such rule, the measurements do not feed it, or a scale is not above 0.
     """
-    if rule not in RULES:
-        raise ValueError(f"unknown rule {rule!r} for the guidance scale; there are {' and '.join(RULES)}")
-    if rule == "discrepancy":
-        check_noisy(probe)
-
-    def e_step(prior: nn.Module, k: int) -> functools.partial:
-        def run(scale: float) -> Tensor:
-            sampler = functools.partial(dps, steps=steps, scale=scale)
-            return torch.cat(list(reconstruct(sampler, prior, schedule, probe, seed, f"probe {k}", len(probe))))
-
-        trials = list(sweep(run, probe, scales))
-        chosen = least_residual(trials) if rule == "residual" else discrepancy(trials, probe)
-        return functools.partial(dps, steps=steps, scale=chosen)
-
-    return e_step
+    rules.check(rule, probe)
+    few = probe.select(range(max(1, len(probe) // rules.runs(rule, probe))))
+    return SearchedDPS(rule, few, schedule, steps, seed, check_scales(scales))
