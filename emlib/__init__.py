@@ -1,15 +1,15 @@
 """emlib: clean diffusion models from corrupted pictures, by expectation-maximisation.
 
 The modules, from the ground up: ``ranks``, ``rng``, ``files``, ``schedule``, ``unet``, ``diffusion``,
-``speed``, ``training``, ``operators``, ``posterior``, ``guidance``, ``starts``, ``settings``, ``folder``, ``em``,
-``data``, ``metrics``, ``presets``, ``tasks``, ``evaluate``, ``results``, ``cost``, ``viz``.
+``speed``, ``training``, ``operators``, ``posterior``, ``rules``, ``guidance``, ``starts``, ``settings``,
+``folder``, ``em``, ``data``, ``metrics``, ``presets``, ``tasks``, ``evaluate``, ``results``, ``cost``, ``viz``.
 """
 
 from emlib.data import Split, load
 from emlib.diffusion import SampleStep, diffusion_loss, predict_x0, reverse_step, sample
 from emlib.em import Iteration, Progress, run_em, watch
 from emlib.evaluate import against_real, against_truth, draw, features_or_none
-from emlib.guidance import discrepancy, least_residual, searched_dps, sweep
+from emlib.guidance import discrepancy, least_residual, oracle, search, searched_dps, sweep
 from emlib.metrics import alexnet_missing, fd_alexnet, frechet_distance, lpips_distance, psnr
 from emlib.operators import GaussianBlur, Identity, Measurements, PixelMask, measure, random_mask
 from emlib.posterior import diffpir, dps, dps_squared, mmps, pigdm, posterior_mean, reconstruct
@@ -64,6 +64,7 @@ __all__ = [
     "make_task",
     "measure",
     "mmps",
+    "oracle",
     "pigdm",
     "posterior_mean",
     "predict_x0",
@@ -77,6 +78,7 @@ __all__ = [
     "reverse_step",
     "run_em",
     "sample",
+    "search",
     "save_unet",
     "searched_dps",
     "streams",

@@ -110,6 +110,8 @@ def run_em(
         begin = time.perf_counter()
         rows = rows_of(len(measurements), settings, phase)
         part = measurements if len(rows) == len(measurements) else measurements.select(rows)  # spares a copy of all
+        if scales and hasattr(e_step, "last"):  # a search starts from the last scale, also when a run resumes
+            e_step.last = scales[-1]
         x, scale = yield from _e_step(keep, prior, schedule, part, e_step, settings, k)
         updates, lr = settings.m_updates, settings.m_lr
         if phase == 2 or model is None:  # fresh weights: after a reset, or after a first prior that is no network

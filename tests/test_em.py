@@ -340,3 +340,23 @@ def test_em_may_start_from_a_prior_that_is_no_network(tiny, schedule, gaussian, 
     check_equal(finished(emlib.run_em(m, gaussian, tiny, schedule, mmps_step, settings, tmp_path))[1:], loop[1:])
     with pytest.raises(ValueError, match="name another folder or delete it"):
         next(emlib.run_em(m, lambda x, t: x, tiny, schedule, mmps_step, settings, tmp_path))
+
+
+def test_a_search_starts_from_the_last_scale_also_when_the_run_resumes(tiny, schedule, tmp_path):
+    class Search:
+        last = None
+
+        def __init__(self):
+            self.starts = []
+
+        def __call__(self, prior, k):
+            self.starts.append((k, self.last))
+            return partial(emlib.dps, steps=2, scale=float(k))
+
+    whole = Search()
+    finished(em(tiny, schedule, e_step=whole))
+    assert whole.starts == [(1, None), (2, 1.0), (3, 2.0)]
+    finished(em(tiny, schedule, tmp_path, e_step=Search(), iterations=2))
+    again = Search()
+    finished(em(tiny, schedule, tmp_path, e_step=again))
+    assert again.starts == [(3, 2.0)]
