@@ -27,7 +27,9 @@ SAMPLES = 2
 STRENGTH = 0.5
 """Noise that recorruption adds, as a share of the noise that is there: a in the formulas."""
 FLOOR = 0.05
-"""Least error, as a share of the noise's variance, that :func:`recorrupted` believes of a picture."""
+"""Least error, as a share of the noise's variance, that is believed of a picture."""
+LEAST = 1e-5
+"""And without noise: 53 dB."""
 PILOT = 1.0
 """Scale of the stand-ins that :func:`bootstrap` takes for the truth."""
 
@@ -55,13 +57,8 @@ def held_out(run: Run, probe: Measurements, seed: int, scale: float) -> float:
 
 
 def recorrupted(run: Run, probe: Measurements, seed: int, scale: float) -> float:
-    """Mean of the estimated errors in decibels, the negative of a PSNR (see :func:`recorrupted_error`).
-
-    Logarithms, as in PSNR, so that one bad picture does not rule the mean.
-    """
-    # an estimate may come out negative; none is believed to be below FLOOR of the noise
-    e = recorrupted_error(run, probe, seed, scale).clamp_min(FLOOR * probe.noise_std**2)
-    return float(10 * e.log10().mean())
+    """Mean of the estimated errors in decibels, the negative of a PSNR (see :func:`recorrupted_error`)."""
+    return _decibels(recorrupted_error(run, probe, seed, scale), probe)
 
 
 def recorrupted_error(run: Run, probe: Measurements, seed: int, scale: float) -> Tensor:
@@ -93,19 +90,37 @@ def sure(run: Run, probe: Measurements, seed: int, scale: float) -> float:
 
 
 def whole(run: Run, probe: Measurements, seed: int, scale: float) -> float:
-    r"""Squared error of the whole picture: hidden pixels and seen ones, each by its share.
+    """Mean of the whole pictures' estimated errors in decibels (see :func:`whole_error`); for masks."""
+    return _decibels(whole_error(run, probe, seed, scale), probe)
 
-    f || y - x ||^2 on the withheld pixels, which stand for the hidden ones, a share f of the picture,
-    + (1 - f) || y2 - x(y1) ||^2 on the others (:func:`recorrupt`; y1 = y2 = y without noise). In the
-    mean it is the error plus a constant, of a sampler that sees a tenth less. One sample, as the E-step
-    keeps one: its spread is part of its error. For masks, with noise or without.
+
+def whole_error(run: Run, probe: Measurements, seed: int, scale: float) -> Tensor:
+    r"""Squared error of whole pictures, estimated: hidden pixels and seen ones, each by its share, [B].
+
+    f || x - truth ||^2 on the withheld pixels, which stand for the hidden ones, a share f of the picture,
+    + (1 - f) || x - truth ||^2 on the others (by :func:`recorrupt`; without noise simply the residual).
+    The sampler sees a tenth less. One sample, as the E-step keeps one: its spread is part of its error.
     """
     seen = measured(probe.operator, probe.y)
     first, second = recorrupt(probe, seed)
     part, keep = withhold(first, seed)
     Ax = probe.operator(run(scale, part, 0))
-    f = 1 - float(seen.mean())
-    return f * _mean((probe.y - Ax).square(), seen - keep) + (1 - f) * _mean((second - Ax).square(), keep)
+    noise, n = probe.noise_std**2, seen.flatten(1).sum(dim=1)
+    withheld = ((probe.y - Ax).square() - noise) * (seen - keep)
+    others = ((second - Ax).square() - (second - probe.y).square() - noise) * keep
+    # each sum over the number expected in it, since a small picture may have none withheld
+    withheld = withheld.flatten(1).sum(dim=1) / (SHARE * n)
+    others = others.flatten(1).sum(dim=1) / ((1 - SHARE) * n)
+    f = 1 - n / seen[0].numel()
+    return f * withheld + (1 - f) * others
+
+
+def _decibels(error: Tensor, probe: Measurements) -> float:
+    """Mean over pictures as in PSNR, so that one bad picture does not rule it.
+
+    An estimated error may come out negative; none is believed to be below a share of the noise.
+    """
+    return float(10 * error.clamp_min(max(FLOOR * probe.noise_std**2, LEAST)).log10().mean())
 
 
 def bootstrap(run: Run, probe: Measurements, seed: int, scale: float) -> float:
