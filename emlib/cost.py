@@ -22,7 +22,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from emlib.guidance import PROBE, RULES, SCALES
+from emlib.guidance import CALLS, PROBE, RULES
 from emlib.posterior import BLOCK
 from emlib.presets import PRESETS, Preset, preset
 from emlib.settings import rows_of
@@ -219,7 +219,8 @@ def plan(p: Preset, rate: float, sampler: str = "mmps", searched: bool = True) -
         p: the sizes.
         rate: FLOP/s that the device keeps up, as :func:`sustained` gives.
         sampler: E-step, one of :data:`SAMPLERS`.
-        searched: whether DPS's scale is looked for in each E-step (:func:`emlib.guidance.searched_dps`).
+        searched: whether DPS's scale is looked for in each E-step (:func:`emlib.guidance.searched_dps`); counted at the
+            most that a search may take, since it may stop early.
 
     Raises:
         ValueError: if there is no such sampler, or ``rate`` is not above 0.
@@ -240,7 +241,7 @@ def plan(p: Preset, rate: float, sampler: str = "mmps", searched: bool = True) -
 
     def sampling(name: str, times: int, batches: list[int], steps: int, passes: int, probe: int = 0) -> Stage:
         # A search runs the sampler on the same few pictures with each scale.
-        runs = batches + [probe] * len(SCALES) if probe else batches
+        runs = batches + [probe] * CALLS if probe else batches
         pictures = steps * sum(runs)
         flops = pictures * (cost.forward + passes * cost.gradient)
         live = live_bytes(p.unet, side, max(runs), passes)

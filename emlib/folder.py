@@ -36,6 +36,7 @@ class RunFolder:
 
     path: Path | None
     memory: dict[int, list[Tensor]] = field(default_factory=dict)
+    about: dict[int, dict[str, Any]] = field(default_factory=dict)
 
     def claim(self, settings: dict[str, Any], free: tuple[str, ...] = ()) -> None:
         """Makes the folder this run's own.
@@ -110,7 +111,7 @@ class RunFolder:
     def join_shards(self, k: int, count: int, pictures: int, about: dict[str, Any]) -> None:
         """Makes one file of all shards of E-step k, one after another, and removes them."""
         if self.path is None:
-            self.memory = {k: [torch.cat(self.memory[k])]}
+            self.memory, self.about = {k: [torch.cat(self.memory[k])]}, {k: about}
             return
         shape = load_file(self._shard(k, 0))["x"].shape[1:]
         write_json(self.path / f"e_step_{k:02d}.json", about)
@@ -139,7 +140,7 @@ class RunFolder:
     def reconstructions(self, k: int) -> tuple[Tensor, dict[str, Any]] | None:
         """Reconstructions [N, C, H, W] of E-step k, left on disk until they are read, and what is known of the step."""
         if self.path is None:
-            return (self.memory[k][0], {}) if k in self.memory else None
+            return (self.memory[k][0], self.about[k]) if k in self.about else None
         file = self._reconstructions(k)
         if not file.is_file():
             return None

@@ -1,5 +1,6 @@
 """A small EM run in a process of its own, to be killed or run by several: ``python em_process.py FOLDER START``."""
 
+import os
 import sys
 from functools import partial
 
@@ -37,4 +38,5 @@ if __name__ == "__main__":
     with joined():
         for event in loop(*sys.argv[1:]):
             if isinstance(event, emlib.Progress):
-                print(event.iteration, event.stage, event.done, flush=True)
+                # in one piece, since two processes share the pipe
+                os.write(1, f"{event.iteration} {event.stage} {event.done}\n".encode())

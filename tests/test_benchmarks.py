@@ -30,9 +30,10 @@ def script(monkeypatch):
 
 
 def test_every_script_is_tested_and_explained():
-    assert {path.stem for path in FOLDER.glob("*.py")} == set(SCRIPTS)
+    # lambda_rules.py has options of its own, and its test is below
+    assert {path.stem for path in FOLDER.glob("*.py")} == {*SCRIPTS, "lambda_rules"}
     readme = (FOLDER / "README.md").read_text()
-    assert [name for name in SCRIPTS if f"`python benchmarks/{name}.py`" not in readme] == []
+    assert [name for name in (*SCRIPTS, "lambda_rules") if f"`python benchmarks/{name}.py`" not in readme] == []
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
@@ -45,7 +46,6 @@ def test_a_quick_run_prints_and_records_its_rows(script, tmp_path, capsys, monke
     assert [row[column] for row in record["rows"]] == names
     assert record["rows"][0]["ratio"] == 1
     assert all(row["ratio_min"] <= row["ratio"] <= row["ratio_max"] for row in record["rows"])
-    assert record["settings"]["script"] == f"python benchmarks/{name}.py --quick --out {out}"
     printed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [row[column] for row in printed] == names
     if name == "scaling":
@@ -84,3 +84,23 @@ def test_deepinv_is_handed_the_same_denoiser(script, net, schedule):
             level = (schedule.sigma(t) / schedule.alpha(t)).item()
             theirs = denoiser(x_t / schedule.alpha(t), level)
         torch.testing.assert_close(theirs, ours, rtol=1e-4, atol=1e-4)
+
+
+def test_the_rules_for_lambda_are_held_against_the_oracle(script, tmp_path, capsys, tiny):
+    prior, out = tmp_path / "prior.safetensors", tmp_path / "lambda.json"
+    emlib.save_unet(emlib.build_unet(tiny, 0), prior)
+    words = ["--operator", "noise", "--prior", str(prior), "--preset", "smoke", "--probe", "8", "--evaluation", "8"]
+    more = ["--scales", "0.5", "1", "2", "4", "--rules", "auto", "residual", "--out", str(out)]
+    assert script("lambda_rules").main([*words, *more]) == 0
+    record = read_result(out)
+    chosen = {row["rule"]: row for row in record["rows"] if "rule" in row}
+    curve = {row["scale"]: row for row in record["rows"] if "rule" not in row}
+    assert set(chosen) == {"oracle", "auto", "residual", "search"}
+    assert set(curve) == {0.5, 1.0, 2.0, 4.0}
+    assert chosen["oracle"]["probe_gap"] == 0
+    best = max(row["probe_psnr"] for row in curve.values())
+    assert all(row["probe_gap"] == pytest.approx(best - row["probe_psnr"], abs=2e-3) for row in chosen.values())
+    assert chosen["residual"]["scale"] == min(curve, key=lambda scale: curve[scale]["score_residual"])
+    assert record["settings"]["auto"] == "recorrupted"
+    assert script("lambda_rules").main([*words[:2], "--prior", "absent", "--out", str(out)]) == 2
+    assert "absent" in capsys.readouterr().err

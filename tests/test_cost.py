@@ -8,6 +8,7 @@ import torch
 
 import emlib
 from emlib import cost
+from emlib.guidance import CALLS
 from emlib.presets import PRESETS
 
 TINY = replace(
@@ -105,7 +106,7 @@ class Counter:
 
 E_STEPS = {
     "mmps": lambda p, m, schedule: lambda prior, k: partial(emlib.mmps, steps=p.e_steps, cg_steps=p.cg_steps),
-    "dps": lambda p, m, schedule: emlib.searched_dps("residual", m.select(range(21)), schedule, p.dps_steps, 0),
+    "dps": lambda p, m, schedule: lambda prior, k: partial(emlib.dps, steps=p.dps_steps, scale=1.0),
 }
 
 
@@ -114,7 +115,7 @@ def test_the_plan_counts_the_evaluations_that_a_run_makes(schedule, monkeypatch,
     p = TINY
     task = emlib.make_task(p)
     e_step = E_STEPS[sampler](p, task.measurements, schedule)
-    stages = {stage.name: stage for stage in cost.plan(p, 1e12, sampler)}
+    stages = {stage.name: stage for stage in cost.plan(p, 1e12, sampler, searched=False)}
     counter, seen = Counter(monkeypatch), {}
     for event in emlib.run_em(task.measurements, task.clean, p.unet, schedule, e_step, p.em):
         if isinstance(event, emlib.Progress):
@@ -138,6 +139,19 @@ def test_the_plan_counts_the_evaluations_that_a_run_makes(schedule, monkeypatch,
     for _ in emlib.train(emlib.build_unet(p.unet, 0), schedule, task.real, p.prior_updates, p.em.train_batch, 1e-3, 0):
         pass
     check("clean prior")
+
+
+def test_a_search_takes_at_most_what_the_plan_counts(schedule):
+    p = TINY
+    task = emlib.make_task(p)
+    with_search, without = (
+        {stage.name: stage for stage in cost.plan(p, 1e12, "dps", searched)}["E-step"] for searched in (True, False)
+    )
+    choose = emlib.searched_dps("residual", task.measurements.select(range(21)), schedule, p.dps_steps, 0)
+    choose(emlib.build_unet(p.unet, 0), 1)
+    counted = with_search.forwards - without.forwards
+    assert p.dps_steps * 32 * len(choose.tried) == choose.network_calls
+    assert 0 < choose.network_calls <= counted == p.dps_steps * 32 * CALLS
 
 
 def test_the_samplers_take_the_gradients_that_the_table_says(net, schedule, monkeypatch):
