@@ -135,5 +135,5 @@ def preprocessed(measurements: Measurements) -> Tensor:
     elif isinstance(A, GaussianBlur):
         # argmin |y - A x|^2 + std^2 |x|^2 = A^T (A A^T + std^2 I)^-1 y
         std = max(measurements.noise_std, STABLE_STD)
-        y = A.adjoint(conjugate_gradients(lambda p: std**2 * p + A(A.adjoint(p)), y, 50))
+        y = A.adjoint(A.solve(y, std**2, 1.0))
     return y.clamp(-1, 1)
