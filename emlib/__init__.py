@@ -9,7 +9,7 @@ from emlib.data import Split, load
 from emlib.diffusion import SampleStep, diffusion_loss, predict_x0, reverse_step, sample
 from emlib.em import Iteration, Progress, run_em, watch
 from emlib.evaluate import against_real, against_truth, draw, features_or_none
-from emlib.guidance import discrepancy, least_residual, oracle, search, searched_dps, sweep
+from emlib.guidance import oracle, search, searched_dps, sweep
 from emlib.metrics import alexnet_missing, fd_alexnet, frechet_distance, lpips_distance, psnr
 from emlib.operators import GaussianBlur, Identity, Measurements, PixelMask, measure, random_mask
 from emlib.posterior import diffpir, dps, dps_squared, mmps, pigdm, posterior_mean, reconstruct
@@ -48,7 +48,6 @@ __all__ = [
     "build_unet",
     "diffpir",
     "diffusion_loss",
-    "discrepancy",
     "dps",
     "dps_squared",
     "draw",
@@ -56,7 +55,6 @@ __all__ = [
     "features_or_none",
     "fit_gaussian",
     "frechet_distance",
-    "least_residual",
     "linear_schedule",
     "load",
     "load_unet",

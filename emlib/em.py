@@ -28,7 +28,11 @@ from emlib.training import train
 from emlib.unet import UNet, UNetConfig, build_unet
 
 EStep = Callable[[Eps, int], Sampler]
-"""(prior, number of the EM iteration) -> the sampler to use; this is where a guidance scale is chosen."""
+"""(prior, number of the EM iteration) -> the sampler to use; this is where a guidance scale is chosen.
+
+One that searches for the scale may have an attribute ``last``: :func:`run_em` sets it to the last iteration's scale
+before each call, so that a resumed run searches as an unbroken one does (:class:`emlib.guidance.SearchedDPS`).
+"""
 
 
 @dataclass(frozen=True)

@@ -64,6 +64,8 @@ class RunFolder:
                 )
         if ranks().first:
             write_json(file, settings)
+            for done in self.path.glob("reconstructions_*.npy"):  # a kill may have come between joining and sweeping
+                self.sweep(int(done.stem.split("_")[1]))
 
     # ---- priors ----
 
@@ -113,14 +115,14 @@ class RunFolder:
         if self.path is None:
             self.memory, self.about = {k: [torch.cat(self.memory[k])]}, {k: about}
             return
-        shape = load_file(self._shard(k, 0))["x"].shape[1:]
         write_json(self.path / f"e_step_{k:02d}.json", about)
         with whole(self._reconstructions(k)) as part:
-            # Written through the file system's own buffers: memory holds one shard, however many there are.
-            out = np.lib.format.open_memmap(part, mode="w+", dtype=np.float32, shape=(pictures, *shape))
-            start = 0
+            out, start = None, 0
             for i in range(count):
                 x = load_file(self._shard(k, i))["x"].numpy()
+                if out is None:
+                    # Written through the file system's own buffers: memory holds one shard, however many there are.
+                    out = np.lib.format.open_memmap(part, mode="w+", dtype=np.float32, shape=(pictures, *x.shape[1:]))
                 out[start : start + len(x)] = x
                 start += len(x)
             out.flush()

@@ -1,8 +1,8 @@
 r"""Choosing DPS's guidance scale lambda without a clean picture.
 
 A rule of :mod:`emlib.rules` scores a scale on a few pictures, :func:`search` looks for the least score in
-few runs, and :func:`searched_dps` does so anew in each EM iteration. :func:`sweep` and the rules below it
-work on a whole grid instead, for figures; of these only :func:`oracle` sees the truth.
+few runs, and :func:`searched_dps` does so anew in each EM iteration. :func:`sweep` runs a whole grid, and
+:func:`oracle` takes the best of it by the truth: both for figures.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from emlib import rules
 from emlib.metrics import psnr
-from emlib.operators import Measurements, measured
+from emlib.operators import Measurements
 from emlib.posterior import BLOCK, dps, reconstruct
 from emlib.rules import RULES
 from emlib.schedule import Schedule
@@ -59,32 +59,6 @@ def sweep(run: Callable[[float], Tensor], probe: Measurements, scales: Iterable[
     for scale in check_scales(scales):
         x = run(scale)
         yield Trial(scale, (probe.y - probe.operator(x)).flatten(1).norm(dim=1), x)
-
-
-def least_residual(trials: list[Trial]) -> float:
-    r"""The paper's rule: lambda* = argmin E || y - A x_lambda ||^2 (EMDiffusion, eq. 12)."""
-    return min(trials, key=lambda trial: float(trial.residual.square().mean())).scale
-
-
-def discrepancy(trials: list[Trial], probe: Measurements) -> float:
-    r"""Morozov's rule: the residual of the truth is the noise, so look for a residual of that size.
-
-    Args:
-        trials: from :func:`sweep` over the same probe.
-        probe: the measurements, with noise.
-
-    Returns:
-        The scale whose mean squared residual is nearest, as a ratio, to that of the noise.
-
-    Raises:
-        ValueError: if there is no noise to compare with.
-    """
-    rules.check("discrepancy", probe)
-    # E || y - A x ||^2 = m noise_std^2 for the true x and m measured numbers
-    numbers = measured(probe.operator, probe.y).flatten(1).sum(dim=1)
-    expected = numbers * probe.noise_std**2
-    ratio = [float((trial.residual.square() / expected).mean().clamp_min(1e-12).log().abs()) for trial in trials]
-    return trials[ratio.index(min(ratio))].scale
 
 
 def oracle(trials: list[Trial], truth: Tensor) -> float:

@@ -97,3 +97,17 @@ def test_a_fingerprint_tells_masks_noise_and_order_apart():
     assert fingerprint(a) == fingerprint(emlib.measure(x, emlib.random_mask(3, 8, 0.6, 0), 0.1, seed=0))
     assert len({fingerprint(a), *map(fingerprint, others)}) == 4
     assert fingerprint(a, torch.zeros(1)) != fingerprint(a)
+
+
+def test_shards_left_by_a_kill_after_joining_are_swept_by_the_next_run(tmp_path):
+    keep = RunFolder(tmp_path)
+    keep.claim({"seed": 0})
+    for i in range(2):
+        keep.save_shard(1, i, torch.full((2, 1, 4, 4), float(i)))
+    left = (tmp_path / "shards_01" / "00000.safetensors").read_bytes()
+    keep.join_shards(1, 2, 4, {})
+    (tmp_path / "shards_01").mkdir()
+    (tmp_path / "shards_01" / "00000.safetensors").write_bytes(left)
+    RunFolder(tmp_path).claim({"seed": 0})
+    assert not (tmp_path / "shards_01").exists()
+    assert RunFolder(tmp_path).reconstructions(1)[0].flatten(1)[:, 0].tolist() == [0.0, 0.0, 1.0, 1.0]
