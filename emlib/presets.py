@@ -83,6 +83,16 @@ SMOKE = replace(
     samples=264,  # a Fréchet distance of 256 features needs more pictures than that
     sample_steps=2,
 )
+# Colour pictures of 32 x 32 pixels on a laptop, in about an hour
+POCKET_COLOR = replace(
+    POCKET,
+    name="pocket-color",
+    data="cifar10",
+    unet=UNetConfig(in_channels=3),
+    observations=2000,
+    em=replace(POCKET.em, init_updates=600, m_updates=1500),
+    prior_updates=9000,
+)
 COLAB = replace(
     POCKET,
     name="colab",
@@ -138,7 +148,7 @@ PAPER = replace(
     samples=50_000,
     sample_steps=100,
 )
-PRESETS = {p.name: p for p in (SMOKE, POCKET, COLAB, PAPER)}
+PRESETS = {p.name: p for p in (SMOKE, POCKET, POCKET_COLOR, COLAB, PAPER)}
 
 
 def preset(name: str | None = None) -> Preset:
