@@ -94,7 +94,7 @@ def run_em(
         Progress during the work, an Iteration after each EM iteration.
 
     Raises:
-        ValueError: if pictures and measurements do not fit, or the folder holds a run of other settings.
+        ValueError: at once, if pictures and measurements do not fit, or the folder holds a run of other settings.
     """
     if isinstance(start, Tensor):
         _check_start(start, measurements)
@@ -102,6 +102,19 @@ def run_em(
     # More iterations are more of the same run, but they would put off a phase 2 that has begun.
     free = ("e_batch", "snapshot") + (("iterations",) if not settings.phases.reset_iterations else ())
     keep.claim(_all_settings(measurements, start, unet, schedule, settings, about or {}), free)
+    return _loop(measurements, start, unet, schedule, e_step, settings, keep)
+
+
+def _loop(
+    measurements: Measurements,
+    start: Tensor | Eps,
+    unet: UNetConfig,
+    schedule: Schedule,
+    e_step: EStep,
+    settings: EMSettings,
+    keep: RunFolder,
+) -> Iterator[Progress | Iteration]:
+    """The first prior, then E-step and M-step in turn."""
     device = measurements.y.device
     begin = time.perf_counter()
     model: UNet | None = None
