@@ -1,4 +1,4 @@
-"""The command line: ``python -m emlib em | train | reconstruct | cost | weights``, each with ``--help``.
+"""The command line: ``python -m emlib em | train | reconstruct | experiment | cost | weights``, each with ``--help``.
 
 ``torchrun --nproc-per-node=N -m emlib em ...`` runs EM on N processes.
 """
@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 import emlib
-from emlib import cost, metrics
+from emlib import cost, experiment, metrics
 from emlib.commands import SAMPLERS, em_command, reconstruct_command, train_command
 from emlib.guidance import RULES
 from emlib.presets import PRESETS
@@ -75,6 +75,13 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--prior", type=Path, required=True, help="safetensors file of the prior")
     sub.add_argument("--picture", type=Path, help="write a picture of the first reconstructions here")
 
+    experiment.add_arguments(
+        command(
+            "experiment",
+            experiment.experiment_command,
+            "Runs every method of a table that has no result yet, and gathers all that have one.",
+        )
+    )
     cost.add_arguments(
         command("cost", cost.cost_command, "Says what a run would take: evaluations, FLOPs, memory, time.")
     )
