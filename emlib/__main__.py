@@ -13,8 +13,10 @@ from typing import Any
 import torch
 
 import emlib
-from emlib import cost, experiment, metrics
+from emlib import cost, metrics
 from emlib.commands import SAMPLERS, em_command, reconstruct_command, train_command
+from emlib.contenders import CONTENDERS
+from emlib.experiment import experiment_command
 from emlib.guidance import RULES
 from emlib.presets import PRESETS
 from emlib.ranks import joined
@@ -75,13 +77,18 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--prior", type=Path, required=True, help="safetensors file of the prior")
     sub.add_argument("--picture", type=Path, help="write a picture of the first reconstructions here")
 
-    experiment.add_arguments(
-        command(
-            "experiment",
-            experiment.experiment_command,
-            "Runs every method of a table that has no result yet, and gathers all that have one.",
-        )
+    sub = command("experiment", experiment_command, "Runs each method of a table that has no result yet; gathers all.")
+    sub.add_argument("name", help="an experiment in experiments/, or the path of a JSON file like them")
+    sub.add_argument(
+        "--data",
+        help="embedded, cifar10 or a folder of pictures (default: the preset's, or EMLIB_PICTURES instead of cifar10)",
     )
+    sub.add_argument("--preset", help="other sizes than the experiment's")
+    sub.add_argument("--methods", nargs="+", help=f"only these of {', '.join(CONTENDERS)} (default: all it lists)")
+    sub.add_argument("--seeds", nargs="+", type=int, help="only these (default: all it lists)")
+    sub.add_argument("--folder", type=Path, help="where the methods' files are kept (default: runs/NAME)")
+    sub.add_argument("--out", type=Path, help="the gathered table (default: data/results/NAME.json)")
+
     cost.add_arguments(
         command("cost", cost.cost_command, "Says what a run would take: evaluations, FLOPs, memory, time.")
     )

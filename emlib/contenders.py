@@ -122,9 +122,7 @@ def ceiling(s: Setting) -> Outcome:
     p = s.preset
     model = build_unet(p.unet, s.seed).to(s.task.held_out.y.device)
     seed = 1000 * s.seed + 999
-    loop = train(
-        model, s.schedule, s.task.real, p.prior_updates, p.em.train_batch, p.em.init_lr, seed, p.em.ema_decay
-    )
+    loop = train(model, s.schedule, s.task.real, p.prior_updates, p.em.train_batch, p.em.init_lr, seed, p.em.ema_decay)
     prior = _last(loop, p.prior_updates)
     return Outcome(_posterior(s, prior, "dps", "mmps"), prior)
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from emlib.diffusion import Eps
 from emlib.operators import Measurements, PixelMask, random_mask
 from emlib.schedule import Schedule, add_noise
-from emlib.training import TrainStep, train
+from emlib.training import Loss, TrainStep, train
 from emlib.unet import UNet, UNetConfig, build_unet
 
 HIDE = 0.1
@@ -19,7 +19,7 @@ HIDE = 0.1
 
 
 def build_ambient(cfg: UNetConfig, seed: int) -> UNet:
-    """The network of ``cfg`` with one more channel, for the mask (one is enough: all colours share it)."""
+    """The network of ``cfg`` with one more channel, for the mask that all colours share."""
     return build_unet(replace(cfg, in_channels=cfg.in_channels + 1), seed)
 
 
@@ -29,7 +29,7 @@ def h(model: Eps, schedule: Schedule, x_t: Tensor, mask: Tensor, t: Tensor) -> T
     Args:
         model: network of :func:`build_ambient`; its last channel's answer is dropped.
         x_t: noisy pictures, [B, C, H, W]; nothing that ``mask`` hides is looked at.
-        mask: A, 1 where a pixel is seen, [B, 1, H, W].
+        mask: A, [B, 1, H, W], 1 where a pixel is seen.
         t: times, [B].
     """
     seen = mask * x_t
@@ -46,7 +46,7 @@ def ambient_loss(
 
     Args:
         x0, eps: masked pictures A x_0 and standard normal noise, [B, C, H, W].
-        mask, further: A and B, [B, 1, H, W], 0 where a pixel is hidden.
+        mask, further: A and B, [B, 1, H, W].
         t: times, [B].
     """
     x_t = add_noise(schedule, x0, t, eps)
@@ -70,52 +70,44 @@ def train_ambient(
 ) -> Iterator[TrainStep]:
     r"""Trains h_theta on masked pictures, first on a few clean ones under random masks of the same kind.
 
-    The paper's loss is as here, without weights; the authors' code weighs noise levels as EDM does.
+    The loss has no weights, as in the paper; the authors' code weighs noise levels as EDM does.
 
     Args:
         model: network of :func:`build_ambient`; changed in place.
-        measurements: of N pictures through masks, without noise.
+        measurements: of N pictures through masks, without noise; all else raises ValueError.
         clean: [M, C, H, W] on [-1, 1], the few clean pictures.
         clean_steps, steps: updates on the clean pictures, 0 or more, and on the measurements.
         schedule, batch, lr, seed, ema_decay: as for :func:`emlib.training.train`.
         hide: share of the seen pixels to hide further, in (0, 1).
-
-    Raises:
-        ValueError: if the operator is no mask, there is noise or ``hide`` is out of range.
     """
     if not isinstance(measurements.operator, PixelMask) or measurements.noise_std > 0:
-        raise ValueError(
-            "Ambient Diffusion is for masks without noise, "
-            f"got operator {measurements.operator.name!r} and noise_std {measurements.noise_std}"
-        )
+        found = f"operator {measurements.operator.name!r} and noise_std {measurements.noise_std}"
+        raise ValueError(f"Ambient Diffusion is for masks without noise, got {found}")
     if not 0 < hide < 1:
         raise ValueError(f"the share of pixels hidden further must lie in (0, 1), got hide={hide}; 0.1 is usual")
     masks = measurements.operator.mask.expand(len(measurements), -1, -1, -1).to(measurements.y)
-    seen = masks.mean()
 
-    def loss(net: Eps, schedule: Schedule, packed: Tensor, t: Tensor, eps: Tensor) -> Tensor:
-        x0, mask = packed[:, :-1], packed[:, -1:]
-        further = (torch.rand_like(mask) >= hide).to(mask)
-        return ambient_loss(net, schedule, x0, mask, further, t, eps[:, :-1])
+    def loss(share: float) -> Loss:
+        def of(net: Eps, schedule: Schedule, packed: Tensor, t: Tensor, eps: Tensor) -> Tensor:
+            x0, mask = packed[:, :-1], packed[:, -1:]
+            further = (torch.rand_like(mask) >= share).to(mask)
+            return ambient_loss(net, schedule, x0, mask, further, t, eps[:, :-1])
 
-    def clean_loss(net: Eps, schedule: Schedule, x0: Tensor, t: Tensor, eps: Tensor) -> Tensor:
-        # A shows all, and A~ as much as of the others
-        further = (torch.rand_like(x0[:, :1]) < (1 - hide) * seen).to(x0)
-        return ambient_loss(net, schedule, x0, torch.ones_like(further), further, t, eps)
+        return of
 
     if clean_steps:
-        yield from train(model, schedule, clean, clean_steps, batch, lr, seed, ema_decay, loss=clean_loss)
+        # A shows all of a clean picture, so B hides as much as is hidden of the others
+        packed, share = torch.cat([clean, torch.ones_like(clean[:, :1])], dim=1), 1 - (1 - hide) * masks.mean()
+        yield from train(model, schedule, packed, clean_steps, batch, lr, seed, ema_decay, loss=loss(share))
     packed = torch.cat([measurements.y, masks], dim=1)
-    yield from train(model, schedule, packed, steps, batch, lr, seed + 1, ema_decay, loss=loss)
+    yield from train(model, schedule, packed, steps, batch, lr, seed + 1, ema_decay, loss=loss(hide))
 
 
 @dataclass(frozen=True)
 class AmbientPrior:
-    r"""The prior that Ambient's network is: one mask A~, held fixed while sampling ("fixed mask sampling").
+    """The prior that a trained h_theta is with one mask A~, [1, 1, H, W], held fixed ("fixed mask sampling").
 
-    Attributes:
-        model: network of :func:`build_ambient`, trained.
-        mask: A~, [1, 1, H, W], the same for all pictures, so that a batch changes none.
+    It is the same mask for all pictures, so that a batch changes none.
     """
 
     model: nn.Module
@@ -132,7 +124,7 @@ class AmbientPrior:
 def ambient_prior(
     model: nn.Module, schedule: Schedule, measurements: Measurements, seed: int, hide: float = HIDE
 ) -> AmbientPrior:
-    """A prior to draw from, or for DPS as in the authors' code; its mask hides as many pixels as in training."""
+    """To draw from, or for DPS as in the authors' code; the mask hides as many pixels as in training."""
     seen = measurements.operator.mask.float().mean().item()
     mask = random_mask(1, measurements.y.shape[-1], 1 - (1 - hide) * seen, seed).mask
     return AmbientPrior(model, schedule, mask.to(measurements.y.device))
@@ -141,11 +133,13 @@ def ambient_prior(
 @torch.no_grad()
 def restore(model: Eps, schedule: Schedule, measurements: Measurements, batch: int = 250) -> Tensor:
     """E[x_0 | y] in one call of the network: hidden pixels told from all seen ones, [N, C, H, W] on [-1, 1]."""
-    rows = torch.arange(len(measurements)).split(batch)
     parts = []
-    for m in (measurements.select(part.tolist()) for part in rows):
-        mask = m.operator.mask.to(m.y).expand(len(m), -1, -1, -1)
-        t = torch.zeros(len(m), dtype=torch.long, device=m.y.device)
+    for first in range(0, len(measurements), batch):
+        m = measurements.select(range(first, min(first + batch, len(measurements))))
+        mask, t = (
+            m.operator.mask.to(m.y).expand(len(m), -1, -1, -1),
+            torch.zeros(1, dtype=torch.long, device=m.y.device),
+        )
         guess = h(model, schedule, schedule.alpha(t) * m.y, mask, t)
         parts.append(torch.where(mask.bool(), m.y, guess))  # what is seen is known
     return torch.cat(parts).clamp(-1, 1)
