@@ -61,7 +61,7 @@ class Outcome:
 
 def observed(s: Setting) -> Outcome:
     """The broken pictures as they are."""
-    return Outcome({"as it is": s.task.held_out.y}, crowd=s.task.measurements.y)
+    return Outcome({"as it is": s.task.held_out.y}, crowd=s.task.measurements.y[: s.preset.samples])
 
 
 def filtered(s: Setting) -> Outcome:

@@ -133,13 +133,8 @@ def ambient_prior(
 @torch.no_grad()
 def restore(model: Eps, schedule: Schedule, measurements: Measurements, batch: int = 250) -> Tensor:
     """E[x_0 | y] in one call of the network: hidden pixels told from all seen ones, [N, C, H, W] on [-1, 1]."""
-    parts = []
-    for first in range(0, len(measurements), batch):
-        m = measurements.select(range(first, min(first + batch, len(measurements))))
-        mask, t = (
-            m.operator.mask.to(m.y).expand(len(m), -1, -1, -1),
-            torch.zeros(1, dtype=torch.long, device=m.y.device),
-        )
-        guess = h(model, schedule, schedule.alpha(t) * m.y, mask, t)
-        parts.append(torch.where(mask.bool(), m.y, guess))  # what is seen is known
-    return torch.cat(parts).clamp(-1, 1)
+    y, t = measurements.y, torch.zeros(1, dtype=torch.long, device=measurements.y.device)
+    masks = measurements.operator.mask.to(y).expand(len(y), -1, -1, -1)
+    pairs = zip(y.split(batch), masks.split(batch), strict=True)
+    guess = torch.cat([h(model, schedule, schedule.alpha(t) * part, mask, t) for part, mask in pairs])
+    return torch.where(masks.bool(), y, guess).clamp(-1, 1)  # what is seen is known
