@@ -93,7 +93,7 @@ def test_sure_score_learns_to_denoise_without_a_clean_picture(tiny, schedule, ga
     x = gaussian.draw(300)
     m = emlib.measure(x.clamp(-1, 1), emlib.Identity(), 0.3, seed=0)
     model = emlib.build_unet(replace(tiny, patch=1), 0)
-    for now in sure_score.train_sure_score(model, schedule, m, x[:0], 0, 120, 32, 5e-3, 0, 0.9):
+    for now in sure_score.train_sure_score(model, schedule, m, x[:0], 0, 60, 32, 1e-2, 0, 0.8):
         pass
     assert emlib.psnr(sure_score.denoise(now.ema, schedule, m), x).mean() > emlib.psnr(m.y, x).mean() + 2
 
@@ -247,7 +247,7 @@ def test_the_loss_is_the_true_error_and_the_noises_variance():
 def test_noise2self_learns_from_noisy_pictures_alone(tiny, schedule):
     x = torch.linspace(-0.8, 0.8, 8).expand(60, 1, 8, 8) * torch.rand(60, 1, 1, 1)
     m = emlib.measure(x, emlib.Identity(), 0.3, seed=0)
-    loop = noise2self.train_noise2self(emlib.build_unet(tiny, 0), schedule, m, x[:0], 0, 100, 16, 5e-3, 0, 0.9)
+    loop = noise2self.train_noise2self(emlib.build_unet(tiny, 0), schedule, m, x[:0], 0, 50, 16, 1e-2, 0, 0.8)
     for now in loop:
         pass
     assert emlib.psnr(noise2self.denoise(now.ema, m), x).mean() > emlib.psnr(m.y, x).mean() + 2

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ import emlib
 from emlib import evaluate, experiment, presets
 from emlib.__main__ import main
 from emlib.contenders import CONTENDERS, Outcome
+from emlib.starts import fit_gaussian
 
 
 @pytest.fixture
@@ -24,6 +26,8 @@ def toy(monkeypatch, tmp_path):
     monkeypatch.setitem(presets.PRESETS, "toy", p)
     for module in ("evaluate", "metrics"):
         monkeypatch.setattr(f"emlib.{module}.alexnet_missing", lambda: "left out of this test")
+    # sixteen eigenvalue problems of 784 numbers are most of the time of a toy
+    monkeypatch.setattr("emlib.baselines.diem.fit_gaussian", partial(fit_gaussian, iterations=1))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

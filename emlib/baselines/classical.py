@@ -14,7 +14,7 @@ from emlib.operators import GaussianBlur, Measurements, PixelMask
 from emlib.rng import randn, streams
 from emlib.starts import preprocessed
 
-WEIGHTS = tuple(10.0**k for k in range(-9, 0))
+WEIGHTS = tuple(10.0 ** (k / 2) for k in range(-18, 0))
 """Tikhonov weights that :func:`deconvolved` chooses from; below the first, float32 has no digits left."""
 
 
