@@ -2,7 +2,8 @@
 
 The modules, from the ground up: ``ranks``, ``rng``, ``files``, ``schedule``, ``unet``, ``diffusion``,
 ``speed``, ``training``, ``operators``, ``posterior``, ``rules``, ``guidance``, ``starts``, ``settings``,
-``folder``, ``em``, ``data``, ``metrics``, ``presets``, ``tasks``, ``evaluate``, ``results``, ``cost``, ``viz``.
+``folder``, ``em``, ``baselines``, ``data``, ``metrics``, ``presets``, ``tasks``, ``evaluate``, ``results``, ``cost``,
+``viz``, ``contenders``, ``experiment``.
 """
 
 from emlib.data import Split, load
@@ -10,7 +11,7 @@ from emlib.diffusion import SampleStep, diffusion_loss, predict_x0, reverse_step
 from emlib.em import Iteration, Progress, run_em, watch
 from emlib.evaluate import against_real, against_truth, draw, features_or_none
 from emlib.guidance import oracle, search, searched_dps, sweep
-from emlib.metrics import alexnet_missing, fd_alexnet, frechet_distance, lpips_distance, psnr
+from emlib.metrics import alexnet_missing, fd_alexnet, frechet_distance, lpips_distance, psnr, ssim
 from emlib.operators import GaussianBlur, Identity, Measurements, PixelMask, measure, random_mask
 from emlib.posterior import diffpir, dps, dps_squared, mmps, pigdm, posterior_mean, reconstruct
 from emlib.presets import Preset, preset
@@ -79,6 +80,7 @@ __all__ = [
     "search",
     "save_unet",
     "searched_dps",
+    "ssim",
     "streams",
     "sweep",
     "time_grid",

@@ -1,4 +1,4 @@
-"""The command line: ``python -m emlib em | train | reconstruct | cost | weights``, each with ``--help``.
+"""The command line: ``python -m emlib em | train | reconstruct | experiment | cost | weights``, each with ``--help``.
 
 ``torchrun --nproc-per-node=N -m emlib em ...`` runs EM on N processes.
 """
@@ -15,6 +15,8 @@ import torch
 import emlib
 from emlib import cost, metrics
 from emlib.commands import SAMPLERS, em_command, reconstruct_command, train_command
+from emlib.contenders import CONTENDERS
+from emlib.experiment import experiment_command
 from emlib.guidance import RULES
 from emlib.presets import PRESETS
 from emlib.ranks import joined
@@ -74,6 +76,18 @@ def _parser() -> argparse.ArgumentParser:
     task(sub)
     sub.add_argument("--prior", type=Path, required=True, help="safetensors file of the prior")
     sub.add_argument("--picture", type=Path, help="write a picture of the first reconstructions here")
+
+    sub = command("experiment", experiment_command, "Runs each method of a table that has no result yet; gathers all.")
+    sub.add_argument("name", help="an experiment in experiments/, or the path of a JSON file like them")
+    sub.add_argument(
+        "--data",
+        help="embedded, cifar10 or a folder of pictures (default: the preset's, or EMLIB_PICTURES instead of cifar10)",
+    )
+    sub.add_argument("--preset", help="other sizes than the experiment's")
+    sub.add_argument("--methods", nargs="+", help=f"only these of {', '.join(CONTENDERS)} (default: all it lists)")
+    sub.add_argument("--seeds", nargs="+", type=int, help="only these (default: all it lists)")
+    sub.add_argument("--folder", type=Path, help="where the methods' files are kept (default: runs/NAME)")
+    sub.add_argument("--out", type=Path, help="the gathered table (default: data/results/NAME.json)")
 
     cost.add_arguments(
         command("cost", cost.cost_command, "Says what a run would take: evaluations, FLOPs, memory, time.")

@@ -39,10 +39,10 @@ def em_command(args: argparse.Namespace) -> None:
     settings = replace(p.em, seed=args.seed, iterations=args.iterations or p.em.iterations)
     if settings.iterations < 1:
         raise ValueError(f"EM needs at least one iteration, got {settings.iterations}")
-    device, here = _device(), ranks()
+    device, here = pick_device(), ranks()
     say = print if here.first else (lambda *words: None)
     schedule, task = linear_schedule().to(device), _task(args, p)
-    measurements, held_out = _on(task.measurements, device), _on(task.held_out, device)
+    measurements, held_out = moved(task.measurements, device), moved(task.held_out, device)
     about = {"sampler": args.sampler, "scale": args.scale if args.sampler in GUIDED else "none", "start": args.start}
     e_step = choose_e_step(args, p, schedule, measurements)
     folder = args.folder or Path("runs") / f"em-{args.operator}-{args.sampler}-{p.name}"
@@ -82,7 +82,7 @@ def em_command(args: argparse.Namespace) -> None:
     _print_row(rows[-1])
     shown = {"truth": task.truth, **shown}
     out = args.out or folder / "result.json"
-    _save_grid(shown, out.with_suffix(".png"))
+    save_grid(shown, out.with_suffix(".png"))
     write_result(
         out,
         "em",
@@ -115,7 +115,7 @@ def train_command(args: argparse.Namespace) -> None:
     """``emlib train``: the clean prior."""
     p = preset(args.preset)
     images = make_task(p, data=args.data, seed=args.seed).real
-    schedule, device = linear_schedule(), _device()
+    schedule, device = linear_schedule(), pick_device()
     model = build_unet(p.unet, args.seed).to(device)
     steps = train(
         model,
@@ -140,10 +140,10 @@ def train_command(args: argparse.Namespace) -> None:
 def reconstruct_command(args: argparse.Namespace) -> None:
     """``emlib reconstruct``: held-out pictures with a given prior."""
     p = preset(args.preset)
-    schedule, device = linear_schedule().to(_device()), _device()
+    schedule, device = linear_schedule().to(pick_device()), pick_device()
     prior = load_unet(args.prior).to(device)
     task = _task(args, p)
-    held_out = _on(task.held_out, device)
+    held_out = moved(task.held_out, device)
     sampler = choose_e_step(args, p, schedule, held_out)(prior, 0)
     parts = []
     with tqdm(total=len(held_out), desc="reconstructing", unit="picture") as bar:
@@ -154,7 +154,7 @@ def reconstruct_command(args: argparse.Namespace) -> None:
     _print_row({"pictures": "observed", **evaluate.against_truth(task.held_out.y, task.held_out_truth)}, head=True)
     _print_row({"pictures": "rebuilt", **evaluate.against_truth(x, task.held_out_truth)})
     if args.picture:
-        _save_grid({"truth": task.held_out_truth, "observed": task.held_out.y, "rebuilt": x}, args.picture)
+        save_grid({"truth": task.held_out_truth, "observed": task.held_out.y, "rebuilt": x}, args.picture)
 
 
 def choose_e_step(args: argparse.Namespace, p: Preset, schedule: Schedule, measurements: Measurements) -> EStep:
@@ -203,11 +203,13 @@ def _features(task: Task) -> Tensor | None:
     return evaluate.features_or_none(task.real)
 
 
-def _device() -> str:
+def pick_device() -> str:
+    """The GPU where there is one."""
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _on(m: Measurements, device: str) -> Measurements:
+def moved(m: Measurements, device: str) -> Measurements:
+    """The measurements with y on ``device``."""
     return replace(m, y=m.y.to(device))
 
 
@@ -220,7 +222,8 @@ def _print_row(row: dict[str, Any], head: bool = False) -> None:
     tqdm.write(f"{name!s:>10} {' '.join(cells)}".rstrip())
 
 
-def _save_grid(rows: dict[str, Tensor], path: Path) -> None:
+def save_grid(rows: dict[str, Tensor], path: Path) -> None:
+    """Writes rows of pictures, each with its name, to a file."""
     import matplotlib
 
     matplotlib.use("Agg")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import scipy.stats
 import torch
 from torch import Tensor
 
 from emlib.diffusion import Eps, sample
-from emlib.metrics import alexnet_features, alexnet_missing, frechet_distance, lpips_distance, psnr
+from emlib.metrics import alexnet_features, alexnet_missing, frechet_distance, lpips_distance, psnr, ssim
 from emlib.rng import streams
 from emlib.schedule import Schedule
 
@@ -55,11 +56,41 @@ def against_truth(x: Tensor, truth: Tensor) -> dict[str, float]:
     return row
 
 
+def with_interval(x: Tensor, truth: Tensor) -> dict[str, float]:
+    """PSNR, SSIM and, where AlexNet is at hand, LPIPS: means over pictures [N, C, H, W] on [-1, 1], N at least 2.
+
+    ``PSNR_low`` and ``PSNR_high`` are the ends of the mean's 95 % bootstrap interval over the pictures; so for others.
+    """
+    measures = {"PSNR": psnr, "SSIM": ssim} | ({} if alexnet_missing() else {"LPIPS": lpips_distance})
+    row = {}
+    for name, measure in measures.items():
+        values = measure(x.cpu(), truth).double().numpy()
+        ends = scipy.stats.bootstrap(
+            (values,), lambda v, axis: v.mean(axis=axis), n_resamples=1000, method="percentile", random_state=0
+        ).confidence_interval
+        row |= {name: float(values.mean()), f"{name}_low": float(ends.low), f"{name}_high": float(ends.high)}
+    return row
+
+
 def against_real(samples: Tensor, real_features: Tensor | None) -> dict[str, float]:
     """FD-AlexNet of generated pictures to the features of real ones; empty where AlexNet is missing."""
     if real_features is None:
         return {}
     return {"FD-AlexNet": frechet_distance(alexnet_features(samples.cpu()), real_features)}
+
+
+def with_floor(samples: Tensor | None, real_features: Tensor | None) -> dict[str, float]:
+    """FD-AlexNet with its ``n``, and its ``floor``: n real pictures against the other real ones.
+
+    Empty where AlexNet is missing or there are too few pictures for the 256 features.
+    """
+    if samples is None or real_features is None:
+        return {}
+    n, features = len(samples), real_features.shape[1]
+    if not features < n < len(real_features) - features:
+        return {}
+    floor = frechet_distance(real_features[:n], real_features[n:])
+    return {**against_real(samples, real_features), "n": n, "floor": floor}
 
 
 def features_or_none(real: Tensor) -> Tensor | None:

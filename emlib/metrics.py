@@ -1,4 +1,4 @@
-r"""How good are the pictures: PSNR and LPIPS against the truth, Fréchet distance between two crowds.
+r"""How good are the pictures: PSNR, SSIM and LPIPS against the truth, Fréchet distance between two crowds.
 
 A Fréchet distance means nothing without its features, its sample size and its floor (two crowds of
 real pictures), so its name here carries the features: FD-AlexNet. FID is kept for the Inception network.
@@ -33,6 +33,27 @@ def psnr(x: Tensor, truth: Tensor) -> Tensor:
     check_pair(x, truth)
     # 10 log10(peak^2 / mean squared error), peak = 2 from -1 to 1
     return 10 * torch.log10(4 / (x - truth).square().mean(dim=(1, 2, 3)).clamp_min(1e-12))
+
+
+@torch.no_grad()
+def ssim(x: Tensor, truth: Tensor) -> Tensor:
+    r"""Structural similarity of each picture to its truth, [B] (Wang et al. 2004); 1 is best.
+
+    Windows of 11 x 11 pixels with a Gaussian weight of 1.5 pixels, by torchmetrics; colours are averaged.
+
+    Args:
+        x: pictures, [B, C, H, W] on [-1, 1]; what lies outside is clipped. Moved to [0, 1], since SSIM compares
+            brightness and depends on where black is.
+        truth: what they should be, same shape.
+
+    Raises:
+        ValueError: if the shapes differ.
+    """
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
+    check_pair(x, truth)
+    x, truth = ((part.clamp(-1, 1) + 1) / 2 for part in (x, truth))
+    return structural_similarity_index_measure(x, truth, reduction="none", data_range=1.0).view(-1)
 
 
 def check_pair(x: Tensor, truth: Tensor) -> None:

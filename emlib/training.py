@@ -3,16 +3,19 @@ r"""The training loop, for clean pictures and for the M-step alike: a generator 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Generator, Tensor, nn
 
-from emlib.diffusion import check_images, diffusion_loss
+from emlib.diffusion import Eps, check_images, diffusion_loss
 from emlib.ranks import parallel, ranks
 from emlib.schedule import Schedule
 from emlib.speed import FLOAT32, Speed, quick
+
+Loss = Callable[[Eps, Schedule, Tensor, Tensor, Tensor], Tensor]
+"""(network, noise levels, rows of ``images`` [B, C, H, W], times [B], normal noise like the rows) -> a number."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,7 @@ def train(
     flip: bool = False,
     start: dict[str, Tensor] | None = None,
     speed: Speed = FLOAT32,
+    loss: Loss = diffusion_loss,
 ) -> Iterator[TrainStep]:
     r"""Trains the network on clean pictures, as the M-step does (EMDiffusion, section 4.3).
 
@@ -60,7 +64,8 @@ def train(
     Args:
         model: the network; changed in place.
         schedule: the noise levels.
-        images: [N, C, H, W] on [-1, 1].
+        images: [N, C, H, W], on [-1, 1] for the diffusion loss; another loss may want noisy pictures, or masks as
+            further channels.
         steps: number of updates, at least 1.
         batch: pictures in an update; drawn anew from all N each time.
         lr: highest learning rate.
@@ -69,11 +74,13 @@ def train(
         flip: whether to mirror half of the pictures.
         start: a :meth:`TrainStep.snapshot` of the same call, to go on after it.
         speed: how the network computes.
+        loss: what to make small; the random numbers that it draws itself are fixed by the seed, too.
 
     Raises:
         ValueError: if pictures are missing, not on [-1, 1] or not finite, or a number is out of range.
     """
-    check_images(images)
+    if loss is diffusion_loss:
+        check_images(images)
     here = ranks()
     if not 0 <= ema_decay < 1:
         raise ValueError(f"ema_decay must lie in [0, 1), got {ema_decay}; 0.999 is usual")
@@ -103,16 +110,16 @@ def train(
         for group in optimizer.param_groups:
             group["lr"] = lr * _warm_cosine(step, steps, warm)
         with torch.random.fork_rng(devices=[]):
-            # dropout, apart from whatever the caller draws
+            # dropout and the loss's own numbers, apart from whatever the caller draws
             torch.manual_seed((seed * steps + step) * here.world + here.rank)
-            loss = diffusion_loss(net, schedule, x0, t, eps)
+            value = loss(net, schedule, x0, t, eps)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        value.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         # theta_ema <- d theta_ema + (1 - d) theta,   d = min(decay, (1 + n) / (10 + n))
         update_ema(ema, model, min(ema_decay, (1 + step) / (10 + step)))
-        yield TrainStep(step, loss.item(), ema, model, optimizer, rng)
+        yield TrainStep(step, value.item(), ema, model, optimizer, rng)
 
 
 def _go_on(

@@ -1,0 +1,38 @@
+r"""DiEM: EM with no clean picture at all, from a Gaussian fitted to the measurements (Rozet et al. 2024)."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from pathlib import Path
+
+from emlib.em import Iteration, Progress, run_em
+from emlib.operators import Measurements
+from emlib.posterior import mmps
+from emlib.schedule import Schedule
+from emlib.settings import EMSettings
+from emlib.starts import fit_gaussian
+from emlib.unet import UNetConfig
+
+
+def run_diem(
+    measurements: Measurements,
+    unet: UNetConfig,
+    schedule: Schedule,
+    settings: EMSettings,
+    e_steps: int,
+    cg_steps: int,
+    folder: str | Path | None = None,
+    about: dict[str, str | float] | None = None,
+) -> Iterator[Progress | Iteration]:
+    """EM whose first prior is a Gaussian fit and whose E-step is MMPS; the M-step inherits weights, as the authors' do.
+
+    Args:
+        measurements: of N pictures, N in the hundreds at least.
+        unet, schedule, settings, folder, about: as for :func:`emlib.em.run_em`.
+        e_steps: network calls of a posterior sample.
+        cg_steps: conjugate-gradient steps in each.
+    """
+    sampler = functools.partial(mmps, steps=e_steps, cg_steps=cg_steps)
+    start = fit_gaussian(measurements, schedule, seed=settings.seed)
+    yield from run_em(measurements, start, unet, schedule, lambda prior, k: sampler, settings, folder, about)

@@ -1,0 +1,164 @@
+r"""A table of the paper, made anew: every method on one task, one small file a method and seed, gathered at the end.
+
+``experiments/NAME.json`` says which methods take part and on what; the preset says how large all is. A method that
+has its file is never run again, so the command may be stopped and repeated, or be shared out by ``--methods``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from tqdm import tqdm
+
+from emlib import evaluate, metrics
+from emlib.commands import draw_samples, moved, pick_device, save_grid
+from emlib.contenders import CONTENDERS, Outcome, Setting
+from emlib.files import whole, write_json
+from emlib.folder import RunFolder
+from emlib.presets import preset
+from emlib.results import provenance, write_result
+from emlib.schedule import linear_schedule
+from emlib.tasks import Task, make_task
+
+SHOWN = 10
+"""Pictures of each row that are kept for the figure."""
+CROWD = 10_000
+"""Real pictures that a Fréchet distance is taken to, at most."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What ``experiments/NAME.json`` says: a sentence, sizes, task, methods in the table's order, seeds."""
+
+    about: str
+    preset: str
+    operator: str
+    methods: tuple[str, ...]
+    seeds: tuple[int, ...]
+    fraction: float = 0.6
+    noise_std: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_methods(self.methods)
+
+
+def check_methods(names: Iterable[str]) -> None:
+    """Refuses methods that there are not."""
+    if unknown := [name for name in names if name not in CONTENDERS]:
+        raise ValueError(f"unknown methods {', '.join(unknown)}; there are {', '.join(CONTENDERS)}")
+
+
+def read_experiment(name: str) -> Experiment:
+    """Reads an experiment: a JSON file by its path, or by its name in ``experiments/``, here or beside the library.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is not as :class:`Experiment` wants it.
+    """
+    places = [Path("experiments"), Path(__file__).resolve().parent.parent / "experiments"]
+    files = [Path(name), *(place / f"{name}.json" for place in places)]
+    found = next((file for file in files if file.is_file()), None)
+    if found is None:
+        names = sorted({file.stem for place in places for file in place.glob("*.json")})
+        raise FileNotFoundError(f"no experiment {name}; there are {', '.join(names)}, or give the path of a JSON file")
+    try:
+        said = json.loads(found.read_text())
+        return Experiment(**{key: tuple(value) if isinstance(value, list) else value for key, value in said.items()})
+    except (TypeError, AttributeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{found} is no experiment: {error}") from None
+
+
+def experiment_command(args: argparse.Namespace) -> None:
+    """``emlib experiment``: runs what has no file yet, then gathers all that have one."""
+    name, experiment = Path(args.name).stem, read_experiment(args.name)
+    experiment = replace(experiment, preset=args.preset or experiment.preset, seeds=args.seeds or experiment.seeds)
+    methods = args.methods or experiment.methods
+    check_methods(methods)
+    p = preset(experiment.preset)
+    data = args.data or (None if p.data == "embedded" else os.environ.get("EMLIB_PICTURES")) or p.data
+    folder, out = args.folder or Path("runs") / name, args.out or Path("data") / "results" / f"{name}.json"
+    for seed in experiment.seeds:
+        for rows in run_missing(experiment, methods, seed, folder / f"seed-{seed}", data):
+            for row in rows:
+                found = [f"{key} {row[key]:.3f}" for key in ("PSNR", "SSIM", "LPIPS", "FD-AlexNet") if key in row]
+                tqdm.write(f"seed {seed}  {row['method']:13} {row['by']:9} {'  '.join(found)}  {row['seconds']:.0f} s")
+    missing = gather(experiment, name, folder, out)
+    print(f"numbers: {out}" + (f"   still missing: {', '.join(missing)}" if missing else ""))
+
+
+def run_missing(
+    experiment: Experiment, methods: Iterable[str], seed: int, folder: Path, data: str
+) -> Iterator[list[dict]]:
+    """Runs the methods that have no file in the folder yet, and yields the rows of each once they are kept.
+
+    Raises:
+        ValueError: if the folder holds files of another task, other sizes or data of another name.
+    """
+    p, device = preset(experiment.preset), pick_device()
+    said = {key: value for key, value in asdict(experiment).items() if key not in ("about", "methods", "seeds")}
+    RunFolder(folder).claim({**asdict(p), **said, "seed": seed, "data": Path(data).name})
+    if all((folder / f"{method}.json").is_file() for method in methods):
+        return
+    task = make_task(p, experiment.operator, experiment.fraction, experiment.noise_std, seed, data)
+    task = replace(task, measurements=moved(task.measurements, device), held_out=moved(task.held_out, device))
+    if reason := metrics.alexnet_missing():
+        print(f"LPIPS and FD-AlexNet are left out: {reason}")
+    schedule, crowd = linear_schedule().to(device), evaluate.features_or_none(task.real[:CROWD])
+    for method in methods:
+        file, work = folder / f"{method}.json", folder / method
+        if file.is_file():
+            continue
+        resumed, start = work.exists(), time.perf_counter()
+        outcome = CONTENDERS[method](Setting(p, task, schedule, seed, work))
+        row = {"method": method, "seed": seed, "seconds": round(time.perf_counter() - start, 1)}
+        row |= {"resumed": True} if resumed else {}  # its seconds are those since it was resumed
+        samples = None if outcome.prior is None else draw_samples(outcome.prior, schedule, task, p, seed, device)
+        row |= evaluate.with_floor(outcome.crowd if samples is None else samples, crowd)
+        rows = [
+            {**row, "by": by, **evaluate.with_interval(x, task.held_out_truth)} for by, x in outcome.rebuilt.items()
+        ]
+        keep_pictures(outcome, samples, task, file.with_suffix(".safetensors"))
+        write_json(file, {"rows": rows, "task": task.about, **provenance()})
+        yield rows
+
+
+def keep_pictures(outcome: Outcome, samples: Tensor | None, task: Task, path: Path) -> None:
+    """Writes the first pictures of everything, for the figure."""
+    shown = {"truth": task.held_out_truth, **outcome.rebuilt} | ({} if samples is None else {"samples": samples})
+    with whole(path) as part:
+        save_file({name: x[:SHOWN].detach().cpu().contiguous() for name, x in shown.items()}, part)
+
+
+def gather(experiment: Experiment, name: str, folder: Path, out: Path) -> list[str]:
+    """Writes all rows that there are to one recorded run, and the first seed's pictures beside it.
+
+    Returns:
+        What has no file yet.
+    """
+    parts, missing, shown = [], [], {}
+    for seed in experiment.seeds:
+        for method in experiment.methods:
+            file = folder / f"seed-{seed}" / f"{method}.json"
+            if not file.is_file():
+                missing.append(f"{method} (seed {seed})")
+                continue
+            parts.append(json.loads(file.read_text()))
+            if seed == experiment.seeds[0]:
+                pictures = load_file(file.with_suffix(".safetensors"))
+                shown |= {"truth": pictures.pop("truth"), **{f"{method}: {by}": x for by, x in pictures.items()}}
+    if parts:
+        task = {key: value for key, value in parts[0]["task"].items() if key != "seed"}
+        commits = sorted({part["commit"] for part in parts})
+        settings = {**asdict(experiment), **task, "commits": commits, "missing": missing}
+        rows = [row for part in parts for row in part["rows"]]
+        write_result(out, name, settings, rows, sum(part["rows"][0]["seconds"] for part in parts))
+        save_grid(shown, out.with_suffix(".png"))
+    return missing

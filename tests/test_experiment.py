@@ -1,0 +1,239 @@
+"""Experiments: every method runs, none runs twice, files of other settings are refused, the gathered table is whole."""
+
+import json
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchmetrics.functional.image import structural_similarity_index_measure
+
+import emlib
+from emlib import evaluate, experiment, presets
+from emlib.__main__ import main
+from emlib.contenders import CONTENDERS, Outcome
+from emlib.starts import fit_gaussian
+
+
+@pytest.fixture
+def toy(monkeypatch, tmp_path):
+    """A preset of seconds, in an empty folder, without scores by AlexNet."""
+    em = replace(presets.SMOKE.em, iterations=1, init_updates=2, m_updates=2, train_batch=4)
+    unet = emlib.UNetConfig(channels=(8, 16), groups=4)
+    p = replace(presets.SMOKE, name="toy", em=em, samples=4, unet=unet, prior_updates=8, held_out=3, observations=6)
+    monkeypatch.setitem(presets.PRESETS, "toy", p)
+    for module in ("evaluate", "metrics"):
+        monkeypatch.setattr(f"emlib.{module}.alexnet_missing", lambda: "left out of this test")
+    # sixteen eigenvalue problems of 784 numbers are most of the time of a toy
+    monkeypatch.setattr("emlib.baselines.diem.fit_gaussian", partial(fit_gaussian, iterations=1))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def write(toy, **change):
+    said = {"about": "A toy.", "preset": "toy", "operator": "mask", "methods": ["observed", "em-mmps"], "seeds": [0]}
+    (toy / "experiments").mkdir(exist_ok=True)
+    (toy / "experiments" / "toy.json").write_text(json.dumps({**said, **change}))
+
+
+def rows(toy, name="toy"):
+    return emlib.results.read_result(toy / "data" / "results" / f"{name}.json")["rows"]
+
+
+@pytest.mark.parametrize(
+    ("name", "ways"),
+    [
+        ("table-embedded-mask", {"ambient": ["E[x | y]", "DPS"], "sure-score": ["DPS", "MMPS"]}),
+        ("table-embedded-noise", {"noise2self": ["f(y)"], "sure-score": ["D(y)", "DPS", "MMPS"]}),
+        ("table-embedded-blur", {"sure-score": ["DPS", "MMPS"]}),
+    ],
+)
+def test_every_method_of_a_table_runs_and_is_gathered(toy, name, ways):
+    assert main(["experiment", name, "--preset", "toy", "--seeds", "1"]) == 0
+    found = {}
+    for row in rows(toy, name):
+        found.setdefault(row["method"], []).append(row["by"])
+        assert row["seed"] == 1
+        assert row["PSNR_low"] <= row["PSNR"] <= row["PSNR_high"]
+        assert row["SSIM_low"] <= row["SSIM"] <= row["SSIM_high"] <= 1
+    assert found == {
+        "observed": ["as it is"],
+        "classical": ["alone"],
+        **ways,
+        "em-mmps": ["MMPS"],
+        "em-dps-auto": ["DPS"],
+        "em-dps-paper": ["DPS"],
+        "diem": ["MMPS"],
+        "ceiling": ["DPS", "MMPS"],
+    }
+    record = emlib.results.read_result(toy / "data" / "results" / f"{name}.json")
+    assert record["settings"]["missing"] == []
+    assert record["settings"]["preset"] == "toy"
+    assert Image.open(toy / "data" / "results" / f"{name}.png").size[0] > 300
+
+
+def test_colour_pictures_of_a_folder_come_by_the_environment(toy, monkeypatch):
+    g = np.random.default_rng(0)
+    (toy / "mine").mkdir()
+    for i in range(240):
+        Image.fromarray(g.integers(0, 255, (32, 32, 3), dtype=np.uint8)).save(toy / "mine" / f"{i}.png")
+    p = presets.PRESETS["toy"]
+    colour = replace(p, name="toy-color", data="cifar10", unet=replace(p.unet, in_channels=3))
+    monkeypatch.setitem(presets.PRESETS, "toy-color", colour)
+    monkeypatch.setenv("EMLIB_PICTURES", str(toy / "mine"))
+    words = ["table-cifar10-mask", "--preset", "toy-color", "--methods", "observed", "ambient", "classical"]
+    assert main(["experiment", *words]) == 0
+    record = emlib.results.read_result(toy / "data" / "results" / "table-cifar10-mask.json")
+    assert record["settings"]["data"] == "folder mine"
+    assert "mine" not in record["command"]
+    assert {row["method"] for row in record["rows"]} == {"observed", "ambient", "classical"}
+    assert "ceiling (seed 0)" in record["settings"]["missing"]
+
+
+def test_the_experiments_that_come_with_the_project_are_whole():
+    names = [f"table-{data}-{task}" for data in ("embedded", "cifar10") for task in ("mask", "noise", "blur")]
+    for name in names:
+        said = experiment.read_experiment(name)
+        assert {"observed", "em-dps-paper", "em-dps-auto", "em-mmps", "diem", "ceiling"} < set(said.methods)
+        assert said.preset in presets.PRESETS
+        assert said.noise_std == (0.2 if said.operator == "noise" else 0)
+
+
+def test_a_finished_method_is_never_run_again(toy, monkeypatch):
+    asked = []
+
+    def counted(name, method):
+        def run(setting):
+            asked.append((name, setting.seed))
+            return method(setting)
+
+        return run
+
+    def stops(setting):
+        raise KeyboardInterrupt
+
+    observed, em = (counted(name, CONTENDERS[name]) for name in ("observed", "em-mmps"))
+    monkeypatch.setitem(CONTENDERS, "observed", observed)
+    monkeypatch.setitem(CONTENDERS, "em-mmps", stops)
+    write(toy)
+    with pytest.raises(KeyboardInterrupt):
+        main(["experiment", "toy"])
+    assert asked == [("observed", 0)]
+    assert not (toy / "data").exists()
+    kept = toy / "runs" / "toy" / "seed-0" / "observed.json"
+    before = kept.read_bytes()
+    monkeypatch.setitem(CONTENDERS, "em-mmps", em)
+    assert main(["experiment", "toy"]) == 0
+    assert asked == [("observed", 0), ("em-mmps", 0)]
+    assert kept.read_bytes() == before
+    first = rows(toy)
+    assert [row["method"] for row in first] == ["observed", "em-mmps"]
+    # all done: nothing is asked, not even for the data
+    monkeypatch.setattr(experiment, "make_task", None)
+    assert main(["experiment", "toy"]) == 0
+    assert len(asked) == 2
+    assert rows(toy) == first
+
+
+def test_a_method_that_was_stopped_halfway_goes_on_and_says_so(toy, monkeypatch):
+    write(toy, methods=["em-mmps"])
+
+    def stops(*words, **more):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("emlib.contenders.reconstruct", stops)
+        with pytest.raises(KeyboardInterrupt):
+            main(["experiment", "toy"])
+    done = toy / "runs" / "toy" / "seed-0" / "em-mmps" / "prior_01.safetensors"
+    before = done.stat().st_mtime_ns
+    assert main(["experiment", "toy"]) == 0
+    assert done.stat().st_mtime_ns == before
+    assert rows(toy)[0]["resumed"] is True
+
+
+def test_more_seeds_and_methods_may_be_added(toy):
+    write(toy, methods=["observed"])
+    assert main(["experiment", "toy"]) == 0
+    write(toy, methods=["observed", "classical"], seeds=[0, 1])
+    assert main(["experiment", "toy", "--methods", "classical"]) == 0
+    assert [(row["method"], row["seed"]) for row in rows(toy)] == [("observed", 0), ("classical", 0), ("classical", 1)]
+    record = emlib.results.read_result(toy / "data" / "results" / "toy.json")
+    assert record["settings"]["missing"] == ["observed (seed 1)"]
+
+
+def test_files_of_other_settings_are_refused(toy, capsys):
+    write(toy, methods=["observed"])
+    assert main(["experiment", "toy"]) == 0
+    write(toy, methods=["observed"], fraction=0.7)
+    assert main(["experiment", "toy"]) == 2
+    assert "{'fraction': 0.6}, but this one has {'fraction': 0.7}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "words", "says"),
+    [
+        ({}, ["nowhere"], "no experiment nowhere; there are table-cifar10-blur"),
+        ({"methods": ["magic"]}, ["toy"], "unknown methods magic; there are observed"),
+        ({}, ["toy", "--methods", "magic"], "unknown methods magic"),
+        ({"colour": "blue"}, ["toy"], "toy.json is no experiment"),
+        ({"preset": "huge"}, ["toy"], "unknown preset 'huge'"),
+        ({"operator": "noise", "noise_std": 0.2, "methods": ["ambient"]}, ["toy"], "masks without noise"),
+    ],
+)
+def test_a_mistake_ends_in_one_sentence(toy, capsys, change, words, says):
+    write(toy, **change)
+    assert main(["experiment", *words]) == 2
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert says in said
+
+
+def test_an_outcome_without_a_prior_has_no_distance(toy, monkeypatch):
+    monkeypatch.setitem(CONTENDERS, "observed", lambda s: Outcome({"zero": torch.zeros_like(s.task.held_out.y)}))
+    write(toy, methods=["observed"])
+    assert main(["experiment", "toy"]) == 0
+    (row,) = rows(toy)
+    assert row["by"] == "zero"
+    assert "FD-AlexNet" not in row
+
+
+# ---- scores ----
+
+
+def test_ssim_is_torchmetrics_on_the_scale_from_0_to_1():
+    x, truth = torch.rand(2, 5, 3, 16, 16) * 2 - 1
+    theirs = [
+        structural_similarity_index_measure((a[None] + 1) / 2, (b[None] + 1) / 2, data_range=1.0)
+        for a, b in zip(x, truth)
+    ]
+    torch.testing.assert_close(emlib.ssim(x, truth), torch.stack(theirs), rtol=0, atol=1e-5)
+
+
+def test_ssim_of_two_flat_pictures_is_known():
+    a, b, c = 0.2, 0.6, 0.01**2
+    x, truth = (torch.full((1, 1, 16, 16), 2 * value - 1) for value in (a, b))
+    assert emlib.ssim(x, truth).item() == pytest.approx((2 * a * b + c) / (a**2 + b**2 + c), abs=1e-4)
+    assert emlib.ssim(x, x).item() == pytest.approx(1)
+
+
+def test_the_bootstrap_interval_is_that_of_a_normal_mean(monkeypatch):
+    monkeypatch.setattr(evaluate, "alexnet_missing", lambda: "left out of this test")
+    truth = torch.zeros(400, 1, 16, 16)
+    x = truth + 0.1 * (1 + 0.5 * torch.rand(400, 1, 1, 1))
+    row, values = evaluate.with_interval(x, truth), emlib.psnr(x, truth)
+    half = 1.96 * values.std().item() / 20
+    assert row["PSNR"] == pytest.approx(values.mean().item())
+    assert row["PSNR_high"] - row["PSNR"] == pytest.approx(half, rel=0.15)
+    assert row["PSNR"] - row["PSNR_low"] == pytest.approx(half, rel=0.15)
+
+
+def test_the_floor_is_the_distance_of_two_real_crowds(monkeypatch):
+    monkeypatch.setattr(evaluate, "alexnet_features", lambda x: x.flatten(1))
+    real, samples = torch.randn(60, 4), torch.randn(20, 1, 2, 2) + 1
+    row = evaluate.with_floor(samples, real)
+    assert row["n"] == 20
+    assert row["floor"] == pytest.approx(emlib.frechet_distance(real[:20], real[20:]))
+    assert row["FD-AlexNet"] == pytest.approx(emlib.frechet_distance(samples.flatten(1), real))
+    assert evaluate.with_floor(samples[:4], real) == evaluate.with_floor(None, real) == {}
