@@ -1,7 +1,7 @@
 """emlib: clean diffusion models from corrupted pictures, by expectation-maximisation.
 
 The modules, from the ground up: ``ranks``, ``rng``, ``files``, ``schedule``, ``unet``, ``diffusion``,
-``speed``, ``training``, ``operators``, ``posterior``, ``rules``, ``guidance``, ``starts``, ``settings``,
+``speed``, ``training``, ``mixture``, ``operators``, ``posterior``, ``rules``, ``guidance``, ``starts``, ``settings``,
 ``folder``, ``em``, ``baselines``, ``data``, ``metrics``, ``presets``, ``tasks``, ``evaluate``, ``results``, ``cost``,
 ``viz``, ``contenders``, ``experiment``.
 """
@@ -12,6 +12,7 @@ from emlib.em import Iteration, Progress, run_em, watch
 from emlib.evaluate import against_real, against_truth, draw, features_or_none
 from emlib.guidance import oracle, search, searched_dps, sweep
 from emlib.metrics import alexnet_missing, fd_alexnet, frechet_distance, lpips_distance, psnr, ssim
+from emlib.mixture import GaussianMixture, MixtureStep, mixture_em, mixture_m_step
 from emlib.operators import GaussianBlur, Identity, Measurements, PixelMask, measure, random_mask
 from emlib.posterior import diffpir, dps, dps_squared, mmps, pigdm, posterior_mean, reconstruct
 from emlib.presets import Preset, preset
@@ -27,9 +28,11 @@ from emlib.unet import UNet, UNetConfig, build_unet, load_unet, save_unet
 __all__ = [
     "EMSettings",
     "GaussianBlur",
+    "GaussianMixture",
     "Identity",
     "Iteration",
     "Measurements",
+    "MixtureStep",
     "Phases",
     "PixelMask",
     "Preset",
@@ -62,6 +65,8 @@ __all__ = [
     "lpips_distance",
     "make_task",
     "measure",
+    "mixture_em",
+    "mixture_m_step",
     "mmps",
     "oracle",
     "pigdm",
