@@ -188,7 +188,7 @@ def _figure(
     records = [recorded] if isinstance(recorded, Mapping) else recorded
     return (
         f'<figure class="emlib-figure" id="figure-{number}" style="margin:1em 0">{body}'
-        f'<figcaption style="max-width:46em"><b>Figure {number}.</b> {html.escape(caption)}'
+        f'<figcaption style="max-width:52em"><b>Figure {number}.</b> {html.escape(caption)}'
         f"{''.join(map(provenance, records))}</figcaption></figure>"
     )
 
@@ -235,8 +235,8 @@ def _image(picture: Picture, alt: str, tight: bool = False) -> str:
         raise ValueError("a picture needs alt text for readers who cannot see it")
     if isinstance(picture, Figure):
         buffer = io.BytesIO()
-        # frames stay untrimmed, or they would jump
-        picture.savefig(buffer, format="png", dpi=DPI, bbox_inches="tight" if tight else None, facecolor="white")
+        trim = {"bbox_inches": "tight", "pad_inches": 0.04} if tight else {}  # trimmed frames would jump
+        picture.savefig(buffer, format="png", dpi=DPI, facecolor="white", **trim)
         plt.close(picture)
         image = Image.open(buffer).convert("RGB")
         kind, style = "drawn", f"width:{round(image.width * CSS_DPI / DPI)}px;max-width:100%"

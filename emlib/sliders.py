@@ -31,12 +31,12 @@ def live(draw: Callable[..., str], parameters: Mapping[str, Sequence[Any]]) -> w
 
 def dial(name: str, values: Sequence[Any]) -> widgets.Widget:
     """A slider for the values: whole numbers, numbers, numbers that grow by factors, or anything else by its name."""
-    middle = values[len(values) // 2]
-    says = {"value": middle, "description": name.replace("_", " "), "continuous_update": False}
+    says = {"description": name.replace("_", " "), "continuous_update": False}
     numbers = all(isinstance(value, Real) and not isinstance(value, bool) for value in values)
     if not numbers or min(values) == max(values):
-        return widgets.SelectionSlider(options=list(values), **says)
-    low, high = min(values), max(values)
+        return widgets.SelectionSlider(options=values, index=len(values) // 2, **says)
+    low, middle, high = min(values), values[len(values) // 2], max(values)
+    says["value"] = middle
     if all(isinstance(value, int) for value in values):
         return widgets.IntSlider(min=low, max=high, **says)
     # the middle value tells: is it nearer to the middle of the factors or of the differences?

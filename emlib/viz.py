@@ -41,6 +41,7 @@ def grid(rows: Mapping[str, Tensor], columns: int = 10) -> Figure:
     Args:
         rows: name of a row -> pictures [N, C, H, W] on [-1, 1]; the first ``columns`` are shown.
     """
+    columns = min(columns, max(len(x) for x in rows.values()))
     fig, axes = plt.subplots(len(rows), 1, figsize=(8, 0.86 * len(rows)), squeeze=False)
     for ax, (name, x) in zip(axes[:, 0], rows.items(), strict=True):
         ax.imshow(tile(x[:columns], columns), interpolation="nearest")
