@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from math import log10, sqrt
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 import ipywidgets as widgets
@@ -31,13 +31,14 @@ def live(draw: Callable[..., str], parameters: Mapping[str, Sequence[Any]]) -> w
 
 def dial(name: str, values: Sequence[Any]) -> widgets.Widget:
     """A slider for the values: whole numbers, numbers, numbers that grow by factors, or anything else by its name."""
-    says = {"description": name.replace("_", " "), "continuous_update": False}
+    says = {"description": name.replace("_", " "), "style": {"description_width": "initial"}}
+    says["continuous_update"] = False  # a picture may take seconds
     numbers = all(isinstance(value, Real) and not isinstance(value, bool) for value in values)
     if not numbers or min(values) == max(values):
         return widgets.SelectionSlider(options=values, index=len(values) // 2, **says)
     low, middle, high = min(values), values[len(values) // 2], max(values)
     says["value"] = middle
-    if all(isinstance(value, int) for value in values):
+    if all(isinstance(value, Integral) for value in values):
         return widgets.IntSlider(min=low, max=high, **says)
     # the middle value tells: is it nearer to the middle of the factors or of the differences?
     if low > 0 and abs(middle - sqrt(low * high)) < abs(middle - (low + high) / 2):
