@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-import html
-import io
 from collections.abc import Mapping, Sequence
-from itertools import count, cycle
+from itertools import cycle
 
 import matplotlib.pyplot as plt
 import numpy as np
-from IPython.display import HTML
 from matplotlib.figure import Figure
-from PIL import Image
 from torch import Tensor
 
-_numbers = count(1)
+from emlib.display import explore, figure, frames, provenance
+
+__all__ = ["curves", "explore", "figure", "frames", "grid", "provenance", "tile", "to_bytes"]
 
 
 def to_bytes(x: Tensor) -> np.ndarray:
@@ -44,6 +41,7 @@ def grid(rows: Mapping[str, Tensor], columns: int = 10) -> Figure:
     Args:
         rows: name of a row -> pictures [N, C, H, W] on [-1, 1]; the first ``columns`` are shown.
     """
+    columns = min(columns, max(len(x) for x in rows.values()))
     fig, axes = plt.subplots(len(rows), 1, figsize=(8, 0.86 * len(rows)), squeeze=False)
     for ax, (name, x) in zip(axes[:, 0], rows.items(), strict=True):
         ax.imshow(tile(x[:columns], columns), interpolation="nearest")
@@ -83,58 +81,3 @@ def curves(
     ax.grid(alpha=0.3)
     ax.legend(frameon=False, fontsize=8)
     return ax.figure
-
-
-def figure(fig: Figure, alt: str, caption: str) -> HTML:
-    """A figure for a notebook or a page, with its alt text and a caption that says what is seen."""
-    buffer = io.BytesIO()
-    fig.savefig(buffer, format="png", dpi=110, bbox_inches="tight", facecolor="white")
-    plt.close(fig)
-    return HTML(f'<figure class="emlib-figure">{_img(buffer.getvalue(), alt)}{_caption(caption)}</figure>')
-
-
-def frames(pictures: Sequence[np.ndarray], labels: Sequence[str], alts: Sequence[str], caption: str) -> HTML:
-    """Pictures behind one slider that works with mouse, touch and arrow keys, and without a kernel.
-
-    Args:
-        pictures: bytes [H, W, 3], one a frame, as :func:`tile` makes them.
-        labels: what is said beside the slider, one a frame.
-        alts: alt text, one a frame.
-        caption: what is seen.
-
-    Raises:
-        ValueError: if the three do not have the same length.
-    """
-    if not len(pictures) == len(labels) == len(alts) > 0:
-        raise ValueError(f"each frame needs a label and alt text, got {len(pictures)}, {len(labels)}, {len(alts)}")
-    shown = []
-    last = len(pictures) - 1
-    for i, (picture, label, alt) in enumerate(zip(pictures, labels, alts, strict=True)):
-        buffer = io.BytesIO()
-        Image.fromarray(picture).save(buffer, format="PNG", optimize=True)
-        hidden = "" if i == last else " hidden"
-        img = _img(buffer.getvalue(), alt, "width:100%;max-width:34em;image-rendering:pixelated")
-        shown.append(f'<div class="emlib-frame"{hidden}>{img}<p aria-live="polite">{html.escape(label)}</p></div>')
-    name = f"frames-{next(_numbers)}"
-    width = "width:100%;max-width:34em"
-    move = (
-        "const all=this.closest('.emlib-frames').querySelectorAll('.emlib-frame');"
-        "all.forEach((frame,i)=>{frame.hidden=i!=this.value})"
-    )
-    return HTML(
-        f'<figure class="emlib-frames">{"".join(shown)}'
-        f'<label for="{name}">Move through the {last + 1} frames</label><br>'
-        f'<input id="{name}" type="range" min="0" max="{last}" value="{last}" step="1" style="{width}" '
-        f'oninput="{html.escape(move)}">{_caption(caption)}</figure>'
-    )
-
-
-def _img(png: bytes, alt: str, style: str = "max-width:100%") -> str:
-    if not alt.strip():
-        raise ValueError("a picture needs alt text for readers who cannot see it")
-    data = base64.b64encode(png).decode()
-    return f'<img src="data:image/png;base64,{data}" alt="{html.escape(alt)}" style="{style}">'
-
-
-def _caption(text: str) -> str:
-    return f"<figcaption>{html.escape(text)}</figcaption>"

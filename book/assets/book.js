@@ -1,0 +1,11 @@
+// What the theme's pages lack for readers who do not see them, and cannot be said in CSS.
+document.addEventListener("DOMContentLoaded", () => {
+  // a name that differs from what is written can't be spoken to, nor be found; the writing is the better name
+  document.querySelectorAll("summary[aria-label], .search-button-field[aria-label]").forEach((control) => {
+    control.removeAttribute("aria-label");
+  });
+  // Sphinx calls the references a list, but not its entries list items
+  document.querySelectorAll(".citation-list").forEach((list) => {
+    list.removeAttribute("role");
+  });
+});
