@@ -18,16 +18,16 @@ ROOT = Path(__file__).resolve().parent.parent
 BOOK = ROOT / "book"
 
 FIRST_CELL = """\
-# Where the book's library is missing, as on Colab, install it and the little it needs; torch and numpy stay as they are.
+# Where the book's library is missing, as on Colab, install it and what it lacks; torch and all else stay as they are.
 import importlib.util
 import subprocess
 import sys
-from importlib.metadata import version
 
 if importlib.util.find_spec("emlib") is None:
     address = "{address}"
-    kept = [f"{{name}}=={{version(name)}}" for name in ("torch", "torchvision", "numpy") if importlib.util.find_spec(name)]
-    subprocess.run([sys.executable, "-m", "pip", "install", "-q", *kept, f"emdiffusion-book @ {{address}}"], check=True)
+    lacking = [name for name in ("lpips", "safetensors", "tqdm") if importlib.util.find_spec(name) is None]
+    install = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", f"emdiffusion-book @ {{address}}", *lacking]
+    subprocess.run(install, check=True)
 """
 OPENING = "```{code-cell} ipython3\n:tags: [hide-input]\n\n"
 FIRST_CELL_IN_TEXT = re.compile(re.escape(OPENING) + r"(# [^`]*?emdiffusion-book @ [^`]*?)```\n", re.DOTALL)
