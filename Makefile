@@ -2,11 +2,13 @@
 #   make book   sets up .venv, executes every chapter, builds the site and prints its address
 #   make test   sets up .venv, then unit tests, every notebook, and the tests of the site
 # Variables: PYTHON (which Python makes .venv), PIP_ARGS (more words for pip install, say an index of
-# CPU-only wheels), EMLIB_PRESET (sizes of the chapters: smoke, pocket, colab, paper).
+# CPU-only wheels), EMLIB_PRESET (sizes of the chapters: smoke, pocket, colab, paper), PORT (of make serve),
+# WORKERS (processes that share the tests; one a core, at most four, if unset).
 
 PYTHON ?= python3
 PIP_ARGS ?=
 PORT ?= 8000
+WORKERS ?= auto
 EMLIB_PRESET ?= pocket
 export EMLIB_PRESET
 
@@ -14,31 +16,40 @@ VENV := .venv
 BIN := $(VENV)/bin
 PY := $(BIN)/python
 READY := $(VENV)/.ready
-SITE := _build/$(EMLIB_PRESET)/_build/html
+BOOK := _build/$(EMLIB_PRESET)/_build
+SITE := $(BOOK)/html
 BUILT := $(SITE)/.built
-CHAPTERS := $(wildcard book/[0-9]*.md)
+CACHE := $(BOOK)/.jupyter_cache
+FRESH := $(CACHE)/.fresh
+CHAPTERS := $(shell grep -l '^jupytext:' book/*.md)
 NOTEBOOKS := $(CHAPTERS:.md=.ipynb)
-PAGE_SOURCES := $(wildcard book/*.md) book/references.bib _config.yml _toc.yml
-SOURCES := $(PAGE_SOURCES) $(wildcard emlib/*.py emlib/*/*.py) \
-  $(shell find book/assets data -type f 2>/dev/null)
+PAGES := $(wildcard book/*.md) book/references.bib _config.yml _toc.yml $(shell find book/assets -type f)
+LIBRARY := $(wildcard emlib/*.py emlib/*/*.py) $(shell find data -type f)
 
 # The notebooks' kernel is the one inside .venv, whatever the user has registered elsewhere.
 export JUPYTER_PREFER_ENV_PATH := 1
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
+# Pages have no kernel, so widgets are drawn as frames that need none; make notebook shows the live ones.
+export EMLIB_STATIC := 1
 
-.PHONY: book test setup site notebooks serve lint unit nbval site-tests clean distclean help
+# Tests run in several processes, one thread each: on small pictures that is faster than threads.
+PARALLEL := -n $(WORKERS) --maxprocesses 4
+ALONE := OMP_NUM_THREADS=1 EMLIB_PRESET=smoke
+
+.PHONY: book test setup site notebook notebooks serve check-links lint unit nbval site-tests clean distclean help
 .DEFAULT_GOAL := help
 
-help:
-	@sed -n '1,5s/^# \{0,1\}//p' Makefile
-	@echo "Also: make setup, site, serve, notebooks, lint, clean (built sites), distclean (and .venv)"
+help: ## lists these commands
+	@sed -n 's/^# \{0,1\}//p; /^$$/q' Makefile
+	@echo "All commands:"
+	@sed -n 's/^\([a-z][a-z-]*\):[^#]*## /\1	/p' Makefile | awk -F '\t' '{ printf "  make %-12s %s\n", $$1, $$2 }'
 
-book: site
+book: site ## executes the chapters, builds the site and prints its address
 	@echo "The book is built. Open it in a browser:  file://$(CURDIR)/$(SITE)/index.html"
 
 # ---- setting up ----
 
-setup: $(READY)
+setup: $(READY) ## makes .venv with all that the book and the tests need
 
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
@@ -56,54 +67,68 @@ $(READY): pyproject.toml
 
 # ---- the site ----
 
-site: $(BUILT)
+site: $(BUILT) ## builds the site, if a source has changed
 
-$(BUILT): $(SOURCES) | $(READY) $(NOTEBOOKS)
-	@echo "== Executing $(words $(CHAPTERS)) chapters at preset $(EMLIB_PRESET) and building the site"
-	@rm -rf _build/$(EMLIB_PRESET)
-	@$(BIN)/jupyter-book build . --path-output _build/$(EMLIB_PRESET) -W -n --keep-going
+# Executed chapters are kept in a cache, which looks at a chapter's code and at nothing else. So it is
+# emptied when the library, the data or the installed packages change.
+$(FRESH): $(LIBRARY) $(READY)
+	@rm -rf $(CACHE)
+	@mkdir -p $(CACHE)
 	@touch $@
 
-serve: site
-	@echo "Serving the book at http://localhost:$(PORT) until Ctrl-C"
-	@$(PY) -m http.server $(PORT) --bind 127.0.0.1 --directory $(SITE)
+# The stamp bears the time at which the build began: what is edited meanwhile is newer.
+$(BUILT): $(PAGES) $(FRESH) | $(NOTEBOOKS)
+	@echo "== Building the site at preset $(EMLIB_PRESET): $(words $(CHAPTERS)) chapters, executed where their code has changed"
+	@rm -rf $(SITE) $(BOOK)/.doctrees
+	@touch $(BOOK)/.begun
+	@$(BIN)/jupyter-book build . --path-output _build/$(EMLIB_PRESET) -W -n --keep-going
+	@mv $(BOOK)/.begun $@
+
+serve: site ## the site on localhost, built again when a source changes
+	@$(PY) tests/serve.py $(SITE) --port $(PORT) --make $(MAKE)
 
 # One way only: the text is the source, the notebook its twin without outputs. The Colab button opens
 # the twin if it is there when the site is built, hence the order.
-notebooks: $(READY)
+notebooks: $(READY) ## renews the chapters' first cell and their notebooks
 	@$(PY) tests/twins.py
 
 $(NOTEBOOKS): | $(READY)
 	@$(PY) tests/twins.py
 
+notebook: $(READY) $(NOTEBOOKS) ## opens the chapters in JupyterLab
+	@env -u EMLIB_STATIC $(BIN)/jupyter-lab --notebook-dir=book
+
+check-links: $(READY) $(NOTEBOOKS) ## asks every address in the text whether it answers; needs a network
+	@$(PY) tests/links.py
+
 # ---- testing ----
 
-test: $(READY)
+test: $(READY) ## every test: lint, unit, nbval, site-tests
 	@$(MAKE) --no-print-directory lint
 	@$(MAKE) --no-print-directory unit
 	@$(MAKE) --no-print-directory nbval
 	@$(MAKE) --no-print-directory site-tests
 	@echo "== All tests passed"
 
-lint: $(READY)
+lint: $(READY) ## the form of the code
 	@echo "== Linting"
 	@$(BIN)/ruff check emlib tests benchmarks
 
-unit: $(READY)
+unit: $(READY) ## tests of the library and of the project's frame
 	@echo "== Unit tests"
-	@EMLIB_PRESET=smoke $(PY) -m pytest tests -q --ignore=tests/site
+	@$(ALONE) $(PY) -m pytest tests -q --ignore=tests/site $(PARALLEL)
 
-nbval: $(READY)
+nbval: $(READY) ## runs every notebook at preset smoke
 	@echo "== Running every notebook at preset smoke (nbval)"
-	@EMLIB_PRESET=smoke $(PY) -m pytest -q --nbval-lax --nbval-current-env --nbval-cell-timeout=300 book/
+	@$(ALONE) $(PY) -m pytest -q --nbval-lax --nbval-current-env --nbval-cell-timeout=300 book/ $(PARALLEL) --dist loadfile
 
-site-tests: $(READY)
+site-tests: $(READY) ## builds the site at preset smoke and tests its pages
 	@echo "== The site, built at preset smoke, and its tests"
 	@$(MAKE) --no-print-directory EMLIB_PRESET=smoke site
-	@EMLIB_SITE=_build/smoke/_build/html $(PY) -m pytest tests/site -q
+	@EMLIB_SITE=_build/smoke/_build/html $(PY) -m pytest tests/site -q $(PARALLEL)
 
-clean:
+clean: ## removes the built sites
 	rm -rf _build
 
-distclean: clean
+distclean: clean ## removes .venv too
 	rm -rf $(VENV)

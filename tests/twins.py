@@ -1,19 +1,57 @@
-"""A chapter's notebook, made from its text: ``python tests/twins.py`` writes them all, test_twins.py compares."""
+"""A chapter's first cell and its notebook: ``python tests/twins.py`` writes them all, test_twins.py compares.
+
+The first cell comes from ``first_cell`` below and the address in ``_config.yml``; everything else of a notebook comes
+from the chapter's text.
+"""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import jupytext
 import nbformat
+import yaml
 from nbformat import NotebookNode
 
-BOOK = Path(__file__).resolve().parent.parent / "book"
+ROOT = Path(__file__).resolve().parent.parent
+BOOK = ROOT / "book"
+
+FIRST_CELL = """\
+# Where the book's library is missing, as on Colab, install it and what it lacks; torch and all else stay as they are.
+import importlib.util
+import subprocess
+import sys
+
+if importlib.util.find_spec("emlib") is None:
+    address = "{address}"
+    lacking = [name for name in ("lpips", "safetensors", "tqdm") if importlib.util.find_spec(name) is None]
+    install = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", f"emdiffusion-book @ {{address}}", *lacking]
+    subprocess.run(install, check=True)
+"""
+OPENING = "```{code-cell} ipython3\n:tags: [hide-input]\n\n"
+FIRST_CELL_IN_TEXT = re.compile(re.escape(OPENING) + r"(# [^`]*?emdiffusion-book @ [^`]*?)```\n", re.DOTALL)
+
+
+def repository() -> tuple[str, str]:
+    """The repository's address and branch, from ``_config.yml``, the one place where they are set."""
+    there = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))["repository"]
+    return there["url"], there["branch"]
+
+
+def first_cell() -> str:
+    """The code that every chapter begins with: it installs emlib where it is missing and leaves torch alone."""
+    return FIRST_CELL.format(address="git+{}@{}".format(*repository()))
 
 
 def chapters() -> list[Path]:
-    """The chapters' texts, in order."""
-    return sorted(BOOK.glob("[0-9]*.md"))
+    """The texts that hold code, in order."""
+    return [path for path in sorted(BOOK.glob("*.md")) if path.read_text(encoding="utf-8").startswith("---\njupytext:")]
+
+
+def with_first_cell(text: str) -> str:
+    """A chapter's text with the first cell as it should be; unchanged if it has none."""
+    return FIRST_CELL_IN_TEXT.sub(lambda _: OPENING + first_cell() + "```\n", text, count=1)
 
 
 def twin(chapter: Path) -> NotebookNode:
@@ -31,6 +69,10 @@ def twin(chapter: Path) -> NotebookNode:
 
 if __name__ == "__main__":
     for chapter in chapters():
+        text = chapter.read_text(encoding="utf-8")
+        if with_first_cell(text) != text:
+            chapter.write_text(with_first_cell(text), encoding="utf-8")
+            print(f"{chapter.name}: first cell renewed")
         path = chapter.with_suffix(".ipynb")
         nbformat.write(twin(chapter), path)
         print(f"{chapter.name} -> {path.name}")
