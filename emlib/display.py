@@ -30,6 +30,9 @@ Picture = Figure | np.ndarray
 DPI, CSS_DPI = 160, 110
 """Dots of a figure's inch in its file, and on a page: finer than the page, for screens with small pixels."""
 
+PHONE = 340
+"""Pixels that a page is sure to have across."""
+
 _numbers: dict[str, int] = {}
 
 
@@ -56,8 +59,7 @@ def figure(
         ValueError: without alt text.
     """
     number = _number(name or alt)
-    image = _image(fig, alt, tight=True)
-    return HTML(_figure(number, f'<div class="emlib-picture">{image}</div>', caption, recorded))
+    return HTML(_figure(number, _image(fig, alt, trim=True), caption, recorded))
 
 
 def frames(
@@ -230,19 +232,27 @@ def _slider(name: str, dial: str, labels: Sequence[str], stride: int, at: int) -
     )
 
 
-def _image(picture: Picture, alt: str, tight: bool = False) -> str:
+def _image(picture: Picture, alt: str, trim: bool = False) -> str:
     if not alt.strip():
         raise ValueError("a picture needs alt text for readers who cannot see it")
-    if isinstance(picture, Figure):
-        buffer = io.BytesIO()
-        trim = {"bbox_inches": "tight", "pad_inches": 0.04} if tight else {}  # trimmed frames would jump
-        picture.savefig(buffer, format="png", dpi=DPI, facecolor="white", **trim)
-        plt.close(picture)
-        image = Image.open(buffer).convert("RGB")
-        kind, style = "drawn", f"width:{round(image.width * CSS_DPI / DPI)}px;max-width:100%"
-    else:
-        image = Image.fromarray(picture)
-        kind, style = "pixels", "width:100%;max-width:34em;image-rendering:pixelated"
+    if not isinstance(picture, Figure):
+        return _img("pixels", Image.fromarray(picture), alt, "width:100%;max-width:34em;image-rendering:pixelated")
+    if not trim and picture.get_layout_engine() is None:
+        picture.tight_layout()  # frames keep their size, or they would jump
+    buffer = io.BytesIO()
+    trimmed = {"bbox_inches": "tight", "pad_inches": 0.04} if trim else {}
+    picture.savefig(buffer, format="png", dpi=DPI, facecolor="white", **trimmed)
+    plt.close(picture)
+    image = Image.open(buffer).convert("RGB")
+    width = round(image.width * CSS_DPI / DPI)
+    # so that letters stay legible on a phone: what would shrink further is moved sideways, by finger or keys
+    least = round(0.62 * width)
+    wide = ' tabindex="0" role="group" aria-label="a wide picture"' if least > PHONE else ""
+    img = _img("drawn", image, alt, f"width:{width}px;max-width:100%;min-width:{least}px")
+    return f'<div class="emlib-picture" style="overflow-x:auto"{wide}>{img}</div>'
+
+
+def _img(kind: str, image: Image.Image, alt: str, style: str) -> str:
     data = base64.b64encode(_png(image)).decode()
     return (
         f'<img class="emlib-{kind} dark-light" src="data:image/png;base64,{data}" alt="{html.escape(alt)}" '

@@ -8,4 +8,10 @@ document.addEventListener("DOMContentLoaded", () => {
   document.querySelectorAll(".citation-list").forEach((list) => {
     list.removeAttribute("role");
   });
+  // a wide table moves sideways in its own box, by keys too
+  document.querySelectorAll(".pst-scrollable-table-container").forEach((box) => {
+    box.setAttribute("tabindex", "0");
+    box.setAttribute("role", "group");
+    box.setAttribute("aria-label", "a wide table");
+  });
 });

@@ -21,6 +21,7 @@ def test_axe_finds_nothing_serious(page, theme, width, open_tab):
     assert tab.evaluate("document.documentElement.dataset.theme") == theme
     # what is folded away is read too
     tab.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    tab.evaluate("document.querySelectorAll('details').forEach(details => { details.open = true })")
     tab.wait_for_timeout(300)
     tab.evaluate(AXE.read_text(encoding="utf-8"))
     found = tab.evaluate("() => axe.run(document, { resultTypes: ['violations'] })")["violations"]

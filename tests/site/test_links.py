@@ -84,6 +84,13 @@ def test_a_wrong_figure_link_is_found():
     assert len(wrong_figure_links(there, pages[there], pages)) == 2
 
 
+@pytest.mark.parametrize("page", CHAPTERS)
+def test_a_chapters_number_is_the_one_in_its_files_name(page):
+    heading = soup(page).select_one("article h1 .section-number")
+    if heading is not None:  # _toc.yml says whether chapters are numbered
+        assert int(heading.get_text().strip(" .")) == int(page.rsplit("/", 1)[-1].split("_")[0])
+
+
 def test_equations_have_different_numbers_and_links_say_them():
     numbers = {}
     for page in PAGES:
