@@ -124,7 +124,7 @@ def main() -> None:
     try:
         server = Server(args.site, args.site.parent / "served", args.port)
     except OSError as error:
-        raise SystemExit(f"Port {args.port} can't be had ({error.strerror}); name another: make serve PORT=8001") from None
+        raise SystemExit(f"No port {args.port} ({error.strerror}); name another: make serve PORT=8001") from None
     threading.Thread(target=server.serve_forever, daemon=True).start()
     print(f"Serving the book at http://localhost:{server.server_port} until Ctrl-C; a changed source builds it again")
     for changed in watch(sources):
