@@ -3,12 +3,14 @@
 #   make test   sets up .venv, then unit tests, every notebook, and the tests of the site
 # Variables: PYTHON (which Python makes .venv), PIP_ARGS (more words for pip install, say an index of
 # CPU-only wheels), EMLIB_PRESET (sizes of the chapters: smoke, pocket, colab, paper), PORT (of make serve),
-# WORKERS (processes that share the tests; one a core, at most four, if unset).
+# WORKERS (processes that share the tests; one a core, at most four, if unset), LAB_ARGS (more words for
+# jupyter lab in make notebook, say --no-browser).
 
 PYTHON ?= python3
 PIP_ARGS ?=
 PORT ?= 8000
 WORKERS ?= auto
+LAB_ARGS ?=
 EMLIB_PRESET ?= pocket
 export EMLIB_PRESET
 
@@ -96,7 +98,7 @@ $(NOTEBOOKS): | $(READY)
 	@$(PY) tests/twins.py
 
 notebook: $(READY) $(NOTEBOOKS) ## opens the chapters in JupyterLab
-	@env -u EMLIB_STATIC $(BIN)/jupyter-lab --notebook-dir=book
+	@env -u EMLIB_STATIC $(BIN)/jupyter-lab --notebook-dir=book $(LAB_ARGS)
 
 check-links: $(READY) $(NOTEBOOKS) ## asks every address in the text whether it answers; needs a network
 	@$(PY) tests/links.py

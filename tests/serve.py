@@ -121,7 +121,10 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--make", default="make", help="the make command that builds it")
     args = parser.parse_args()
-    server = Server(args.site, args.site.parent / "served", args.port)
+    try:
+        server = Server(args.site, args.site.parent / "served", args.port)
+    except OSError as error:
+        raise SystemExit(f"No port {args.port} ({error.strerror}); name another: make serve PORT=8001") from None
     threading.Thread(target=server.serve_forever, daemon=True).start()
     print(f"Serving the book at http://localhost:{server.server_port} until Ctrl-C; a changed source builds it again")
     for changed in watch(sources):

@@ -91,8 +91,46 @@ def test_one_address(texts):
     other = re.compile(r"https://github\.com/[\w.-]+/" + re.escape(name) + r"(?![\w-])")
     wrong = {(path, found) for path, text in texts.items() for found in other.findall(text) if found != address}
     assert wrong == set(), f"the repository's address is {address}, as _config.yml says"
-    allowed = re.compile(r"_config\.yml|book/\d\w*\.(md|ipynb)")
+    allowed = re.compile(r"_config\.yml|book/\w+\.(md|ipynb)")
     assert [path for path, text in texts.items() if address in text and not allowed.fullmatch(path)] == []
+
+
+def pages_of(toc: dict | list) -> list[str]:
+    """Every page that a table of contents names, however it is nested."""
+    if isinstance(toc, list):
+        return [page for entry in toc for page in pages_of(entry)]
+    own = [toc[key] for key in ("root", "file") if key in toc]
+    return own + [page for key in ("parts", "chapters", "sections") for page in pages_of(toc.get(key, []))]
+
+
+def test_every_page_is_in_git_with_the_notebook_that_colab_opens(texts):
+    yaml = pytest.importorskip("yaml")
+    pages = pages_of(yaml.safe_load(texts["_toc.yml"]))
+    assert len(pages) == len(set(pages)) > 1
+    assert [page for page in pages if f"{page}.md" not in texts] == []
+    with_code = [page for page in pages if texts[f"{page}.md"].startswith("---\njupytext:")]
+    assert with_code
+    assert [page for page in with_code if f"{page}.ipynb" not in texts] == [], "`make notebooks` writes them"
+    left_over = {name.removesuffix(".md") for name in texts if re.fullmatch(r"book/\w+\.md", name)} - set(pages)
+    assert left_over == set(), "pages that the table of contents does not name"
+
+
+def test_colab_addresses_come_from_the_configuration(texts):
+    """Jupyter Book makes the button's address from these; tests/site compares it on every built page."""
+    yaml = pytest.importorskip("yaml")
+    config = yaml.safe_load(texts["_config.yml"])
+    assert config["launch_buttons"]["colab_url"] == "https://colab.research.google.com"
+    assert config["repository"]["path_to_book"] == ""
+    written = re.compile(r"colab\.research\.google\.com/github")
+    assert [name for name, text in texts.items() if name.startswith(("book/", "README")) and written.search(text)] == []
+
+
+def test_the_makefile_says_what_each_command_does(texts):
+    makefile = texts["Makefile"]
+    phony = set(re.search(r"^\.PHONY: (.+)", makefile, re.MULTILINE).group(1).split())
+    assert set(re.findall(r"^([a-z][a-z-]*):[^#\n]*## \S", makefile, re.MULTILINE)) == phony
+    named = set(re.findall(r"`make ([a-z-]+)", texts["README.md"]))
+    assert named - phony == set(), "the README names commands that the Makefile lacks"
 
 
 def test_licences_stand_beside_what_they_cover():

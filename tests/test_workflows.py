@@ -17,6 +17,16 @@ RIGHTS = {
     ("weekly", "report"): {"issues": "write"},
 }
 
+# Majors before these run on Node 20, which GitHub took from its runners in September 2026.
+OLDEST = {
+    "checkout": 5,
+    "setup-python": 6,
+    "cache": 5,
+    "configure-pages": 6,
+    "upload-pages-artifact": 5,
+    "deploy-pages": 5,
+}
+
 each_workflow = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 
 
@@ -76,6 +86,8 @@ def test_rights_are_least(path):
 def test_actions_are_githubs_own_at_a_major_version(path):
     used = [step["uses"] for step in steps(load(path)) if "uses" in step]
     assert [name for name in used if not re.fullmatch(r"actions/[a-z-]+@v\d+", name)] == []
+    versions = [re.match(r"actions/([a-z-]+)@v(\d+)", name).groups() for name in used]
+    assert [(name, major) for name, major in versions if int(major) < OLDEST[name]] == []
 
 
 def test_one_version_of_each_action():
