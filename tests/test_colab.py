@@ -56,7 +56,7 @@ def test_the_address_is_the_repositorys_on_its_branch():
     assert re.fullmatch(r"https://github\.com/[\w.-]+/[\w.-]+", url), "Colab opens notebooks from GitHub only"
 
 
-def test_colab_lacks_only_lpips():
+def test_colab_lacks_only_what_the_first_cell_installs():
     from packaging.requirements import Requirement
     from packaging.specifiers import SpecifierSet
     from test_frame import load_toml
@@ -64,8 +64,8 @@ def test_colab_lacks_only_lpips():
     project = load_toml(ROOT / "pyproject.toml")["project"]
     wanted = [Requirement(line) for line in project["dependencies"]]
     missing = {one.name for one in wanted if one.name not in COLAB or not one.specifier.contains(COLAB[one.name])}
-    assert missing == {"lpips"}, "Colab's own packages must do: to replace one there may break Colab"
-    assert '("lpips", ' in first_cell()
+    assert missing == {"lpips", "torchmetrics"}, "Colab's own packages must do: to replace one there may break Colab"
+    assert all(f'"{name}"' in first_cell() for name in missing)
     assert SpecifierSet(project["requires-python"]).contains(COLAB_PYTHON)
 
 

@@ -25,7 +25,8 @@ import sys
 
 if importlib.util.find_spec("emlib") is None:
     address = "{address}"
-    lacking = [name for name in ("lpips", "safetensors", "tqdm") if importlib.util.find_spec(name) is None]
+    wanted = ("lpips", "torchmetrics", "lightning_utilities")
+    lacking = [name for name in wanted if importlib.util.find_spec(name) is None]
     install = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", f"emdiffusion-book @ {{address}}", *lacking]
     subprocess.run(install, check=True)
 """
