@@ -14,4 +14,8 @@ document.addEventListener("DOMContentLoaded", () => {
     box.setAttribute("role", "group");
     box.setAttribute("aria-label", "a wide table");
   });
+  // and so does what a cell has printed
+  document.querySelectorAll(".cell_output pre").forEach((printed) => {
+    if (printed.scrollWidth > printed.clientWidth) printed.tabIndex = 0;
+  });
 });

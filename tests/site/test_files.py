@@ -28,7 +28,8 @@ def test_chapter_was_executed(page):
     outputs = article.select(".cell_output")
     assert outputs, "no cell has an output: the chapter was not executed"
     assert "Traceback (most recent call last)" not in article.get_text()
-    assert article.select(".cell_output img"), "the chapter has no figure"
+    # the list of recorded runs is numbers only
+    assert article.select(".cell_output img") or page == "book/90_results", "the chapter has no figure"
 
 
 @pytest.mark.parametrize("page", PAGES)
