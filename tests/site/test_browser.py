@@ -51,7 +51,7 @@ def test_page_fits_into_its_window(page, open_tab):
 @needs_site
 @pytest.mark.parametrize("page", PAGES)
 def test_page_can_be_printed(page, open_tab):
-    tab = open_tab(address(page))
+    tab = open_tab(address(page), width=680)  # the width of A4 between its margins
     tab.emulate_media(media="print")
     tab.evaluate("window.dispatchEvent(new Event('beforeprint'))")
     tab.wait_for_timeout(100)
@@ -59,6 +59,8 @@ def test_page_can_be_printed(page, open_tab):
         assert not any(visible(tab, part)), f"{part} is printed"
     for part in (".emlib-figure figcaption", ".emlib-label", ".admonition.solution p"):
         assert all(visible(tab, part)), f"a part of {part} isn't printed"
+    over = tab.locator(".emlib-picture").evaluate_all("boxes => boxes.map(box => box.scrollWidth - box.clientWidth)")
+    assert all(pixels <= 0 for pixels in over), "a figure is cut off"
 
 
 def visible(tab, part: str) -> list[bool]:
