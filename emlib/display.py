@@ -30,7 +30,7 @@ Picture = Figure | np.ndarray
 DPI, CSS_DPI = 160, 110
 """Dots of a figure's inch in its file, and on a page: finer than the page, for screens with small pixels."""
 
-PHONE = 340
+PHONE, TABLET = 340, 640
 """Pixels that a page is sure to have across."""
 
 _numbers: dict[str, int] = {}
@@ -246,7 +246,7 @@ def _image(picture: Picture, alt: str, trim: bool = False) -> str:
     image = Image.open(buffer).convert("RGB")
     width = round(image.width * CSS_DPI / DPI)
     # so that letters stay legible on a phone: what would shrink further is moved sideways, by finger or keys
-    least = round(0.62 * width)
+    least = min(round(0.62 * width), TABLET)
     wide = ' tabindex="0" role="group" aria-label="a wide picture"' if least > PHONE else ""
     img = _img("drawn", image, alt, f"width:{width}px;max-width:100%;min-width:{least}px")
     return f'<div class="emlib-picture" style="overflow-x:auto"{wide}>{img}</div>'

@@ -92,6 +92,15 @@ def test_pictures_are_stored_exactly_and_in_as_few_channels_as_they_have():
     assert page(viz.figure(line(), "drawn", "c")).img["class"][0] == "emlib-drawn"
 
 
+@pytest.mark.parametrize(("inches", "least"), [(4, 273), (8, 546), (14, 640)])
+def test_only_a_drawing_too_wide_for_a_phone_is_moved_sideways_there_and_takes_keys(inches, least):
+    fig, ax = plt.subplots(figsize=(inches, 3))
+    ax.set_axis_off()
+    shown = page(viz.frames([fig], ["l"], ["a"], "c"))  # untrimmed
+    assert f"min-width:{least}px" in shown.img["style"]
+    assert (shown.select_one(".emlib-picture").get("tabindex") == "0") == (least > 340)
+
+
 def test_frames_show_one_picture_at_a_time_each_with_its_alt_text():
     frames = page(viz.frames(SHEETS, ["t = 9", NASTY, "t < 0"], ["first", NASTY, "last"], "c")).select(".emlib-frame")
     assert [frame.has_attr("hidden") for frame in frames] == [True, True, False]
