@@ -5,9 +5,7 @@ All of it is plain HTML in the cell's output, so that a built page, a saved note
 
 from __future__ import annotations
 
-import base64
 import html
-import io
 import json
 import os
 import sys
@@ -17,21 +15,10 @@ from itertools import product
 from math import prod
 from typing import Any
 
-import matplotlib.pyplot as plt
-import numpy as np
 from IPython import get_ipython
 from IPython.display import HTML
-from matplotlib.figure import Figure
-from PIL import Image
 
-Picture = Figure | np.ndarray
-"""A matplotlib figure, which is closed once it is shown, or bytes [H, W] or [H, W, 3]."""
-
-DPI, CSS_DPI = 160, 110
-"""Dots of a figure's inch in its file, and on a page: finer than the page, for screens with small pixels."""
-
-PHONE, TABLET = 340, 640
-"""Pixels that a page is sure to have across."""
+from emlib.images import Picture, image
 
 _numbers: dict[str, int] = {}
 
@@ -59,7 +46,7 @@ def figure(
         ValueError: without alt text.
     """
     number = _number(name or alt)
-    return HTML(_figure(number, _image(fig, alt, trim=True), caption, recorded))
+    return HTML(_figure(number, image(fig, alt, trim=True), caption, recorded))
 
 
 def frames(
@@ -125,7 +112,7 @@ def explore(
     if is_live():
         from emlib.sliders import live  # only there are widgets needed
 
-        return live(lambda **now: _figure(number, _image(make(**now), alt.format(**now)), caption), parameters)
+        return live(lambda **now: _figure(number, image(make(**now), alt.format(**now)), caption), parameters)
     settings = [dict(zip(parameters, values, strict=True)) for values in product(*parameters.values())]
     dials = {key: [said(value) for value in values] for key, values in parameters.items()}
     middle = [len(values) // 2 for values in parameters.values()]
@@ -203,7 +190,7 @@ def _deck(
     strides = [prod(sizes[i + 1 :]) for i in range(len(sizes))]
     seen = sum(i * stride for i, stride in zip(at, strides, strict=True))
     body = "".join(
-        f'<div class="emlib-frame"{"" if i == seen else " hidden"}>{_image(picture, alt)}</div>'
+        f'<div class="emlib-frame"{"" if i == seen else " hidden"}>{image(picture, alt)}</div>'
         for i, (picture, alt) in enumerate(zip(pictures, alts, strict=True))
     )
     for (dial, labels), stride, i in zip(dials.items(), strides, at, strict=True):
@@ -230,44 +217,3 @@ def _slider(name: str, dial: str, labels: Sequence[str], stride: int, at: int) -
         f'aria-valuetext="{html.escape(labels[at])}" style="flex:1 1 12em;max-width:24em" '
         f'oninput="{html.escape(_MOVE)}"><span class="emlib-label">{html.escape(labels[at])}</span></div>'
     )
-
-
-def _image(picture: Picture, alt: str, trim: bool = False) -> str:
-    if not alt.strip():
-        raise ValueError("a picture needs alt text for readers who cannot see it")
-    if not isinstance(picture, Figure):
-        return _img("pixels", Image.fromarray(picture), alt, "width:100%;max-width:34em;image-rendering:pixelated")
-    if not trim and picture.get_layout_engine() is None:
-        picture.tight_layout()  # frames keep their size, or they would jump
-    buffer = io.BytesIO()
-    trimmed = {"bbox_inches": "tight", "pad_inches": 0.04} if trim else {}
-    picture.savefig(buffer, format="png", dpi=DPI, facecolor="white", **trimmed)
-    plt.close(picture)
-    image = Image.open(buffer).convert("RGB")
-    width = round(image.width * CSS_DPI / DPI)
-    # so that letters stay legible on a phone: what would shrink further is moved sideways, by finger or keys
-    least = min(round(0.62 * width), TABLET)
-    wide = ' tabindex="0" role="group" aria-label="a wide picture"' if least > PHONE else ""
-    img = _img("drawn", image, alt, f"width:{width}px;max-width:100%;min-width:{least}px")
-    return f'<div class="emlib-picture" style="overflow-x:auto"{wide}>{img}</div>'
-
-
-def _img(kind: str, image: Image.Image, alt: str, style: str) -> str:
-    data = base64.b64encode(_png(image)).decode()
-    return (
-        f'<img class="emlib-{kind} dark-light" src="data:image/png;base64,{data}" alt="{html.escape(alt)}" '
-        f'width="{image.width}" height="{image.height}" style="{style};height:auto">'
-    )
-
-
-def _png(image: Image.Image) -> bytes:
-    """The same picture in as few bytes as PNG knows: one channel where all three agree, a palette where it is exact."""
-    if image.mode == "RGB":
-        pixels = np.asarray(image)
-        if (pixels == pixels[..., :1]).all():
-            image = Image.fromarray(pixels[..., 0])
-        elif image.getcolors(256):
-            image = image.convert("P", palette=Image.Palette.ADAPTIVE, colors=256)
-    buffer = io.BytesIO()
-    image.save(buffer, format="PNG", optimize=True)
-    return buffer.getvalue()
