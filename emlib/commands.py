@@ -18,7 +18,7 @@ from emlib.data import load
 from emlib.diffusion import Eps
 from emlib.em import EStep, run_em, watch
 from emlib.operators import Measurements
-from emlib.posterior import Sampler, diffpir, dps, mmps, pigdm, reconstruct
+from emlib.posterior import diffpir, dps, mmps, pigdm, reconstruct
 from emlib.presets import Preset, preset
 from emlib.ranks import ranks
 from emlib.results import write_result
@@ -44,7 +44,7 @@ def em_command(args: argparse.Namespace) -> None:
     schedule, task = linear_schedule().to(device), _task(args, p)
     measurements, held_out = moved(task.measurements, device), moved(task.held_out, device)
     about = {"sampler": args.sampler, "scale": args.scale if args.sampler in GUIDED else "none", "start": args.start}
-    e_step = choose_e_step(args, p, schedule, measurements)
+    e_step = choose_e_step(args.sampler, args.scale, args.seed, p, schedule, measurements)
     folder = args.folder or Path("runs") / f"em-{args.operator}-{args.sampler}-{p.name}"
     say(f"EM at preset {p.name}: {len(task.measurements)} broken pictures, start {args.start}; kept in {folder}")
     loop = run_em(
@@ -144,7 +144,7 @@ def reconstruct_command(args: argparse.Namespace) -> None:
     prior = load_unet(args.prior).to(device)
     task = _task(args, p)
     held_out = moved(task.held_out, device)
-    sampler = choose_e_step(args, p, schedule, held_out)(prior, 0)
+    sampler = choose_e_step(args.sampler, args.scale, args.seed, p, schedule, held_out)(prior, 0)
     parts = []
     with tqdm(total=len(held_out), desc="reconstructing", unit="picture") as bar:
         for part in reconstruct(sampler, prior, schedule, held_out, args.seed, "held-out", p.em.e_batch):
@@ -157,33 +157,29 @@ def reconstruct_command(args: argparse.Namespace) -> None:
         save_grid({"truth": task.held_out_truth, "observed": task.held_out.y, "rebuilt": x}, args.picture)
 
 
-def choose_e_step(args: argparse.Namespace, p: Preset, schedule: Schedule, measurements: Measurements) -> EStep:
-    """The E-step that the command line names."""
+def choose_e_step(
+    sampler: str, scale: str, seed: int, p: Preset, schedule: Schedule, measurements: Measurements
+) -> EStep:
+    """The E-step by the names that the command line gives its sampler and scale."""
     plain = {
         "mmps": functools.partial(mmps, steps=p.e_steps, cg_steps=p.cg_steps),
         "pigdm": functools.partial(pigdm, steps=p.e_steps),
         "diffpir": functools.partial(diffpir, steps=p.dps_steps),
     }
-    if args.sampler in plain:
-        return lambda prior, k: plain[args.sampler]
-    if args.scale in guidance.RULES:
+    if sampler in plain:
+        return lambda prior, k: plain[sampler]
+    if scale in guidance.RULES:
         probe = measurements.select(range(min(guidance.PROBE, len(measurements))))
-        search = guidance.searched_dps(args.scale, probe, schedule, p.dps_steps, args.seed)
-
-        def e_step(prior: Eps, k: int) -> Sampler:
-            sampler = search(prior, k)
-            if ranks().first:
-                tqdm.write(f"E-step {k}: guidance scale {sampler.keywords['scale']:g} by {args.scale}")
-            return sampler
-
-        return e_step
+        search = guidance.searched_dps(scale, probe, schedule, p.dps_steps, seed)
+        search.say = tqdm.write if ranks().first else None
+        return search  # itself, so that EM finds its last scale when a run resumes
     try:
-        scale = float(args.scale)
+        number = float(scale)
     except ValueError:
-        raise ValueError(f"--scale takes a number or {' or '.join(guidance.RULES)}, got {args.scale!r}") from None
-    if scale <= 0:
-        raise ValueError(f"--scale must be above 0, got {scale}")
-    return lambda prior, k: functools.partial(dps, steps=p.dps_steps, scale=scale)
+        raise ValueError(f"--scale takes a number or {' or '.join(guidance.RULES)}, got {scale!r}") from None
+    if number <= 0:
+        raise ValueError(f"--scale must be above 0, got {number}")
+    return lambda prior, k: functools.partial(dps, steps=p.dps_steps, scale=number)
 
 
 def draw_samples(prior: Eps, schedule: Schedule, task: Task, p: Preset, seed: int, device: str) -> Tensor:

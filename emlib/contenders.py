@@ -2,7 +2,6 @@ r"""Who takes part in a table: each method, from the same measurements to recons
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -168,8 +167,7 @@ def _last(loop: Iterator[TrainStep], total: int) -> Eps:
 
 
 def _e_step(s: Setting, sampler: str, rule: str) -> EStep:
-    words = argparse.Namespace(sampler=sampler, scale=rule, seed=s.seed)
-    return choose_e_step(words, s.preset, s.schedule, s.task.measurements)
+    return choose_e_step(sampler, rule, s.seed, s.preset, s.schedule, s.task.measurements)
 
 
 def _after(s: Setting, loop: Iterator[Progress | Iteration], e_step: EStep, sampler: str) -> Outcome:

@@ -153,6 +153,7 @@ class SearchedDPS:
         network_calls: spent on searches so far, counted for each picture, those that fill up a batch included.
         last: the scale that the latest search chose; None before the first one, which then starts in the
             middle of the grid, also when a run resumes.
+        say: is told the scale in words after each search, where given.
     """
 
     rule: str
@@ -164,6 +165,7 @@ class SearchedDPS:
     tried: list[Tried] = field(default_factory=list)
     network_calls: int = 0
     last: float | None = None
+    say: Callable[[str], None] | None = None
 
     def __call__(self, prior: nn.Module, k: int) -> functools.partial:
         def run(scale: float, measurements: Measurements, sample: int) -> Tensor:
@@ -181,6 +183,8 @@ class SearchedDPS:
                 f"{k}; try smaller scales or look at the prior"
             )
         self.last = best.scale
+        if self.say:
+            self.say(f"E-step {k}: guidance scale {best.scale:g} by {self.rule}")
         return functools.partial(dps, steps=self.steps, scale=best.scale)
 
 

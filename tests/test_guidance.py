@@ -5,6 +5,7 @@ import torch
 
 import emlib
 from emlib import guidance, rules
+from emlib.commands import choose_e_step
 from emlib.guidance import CALLS, PROBE, RULES, SCALES, Trial, oracle, search, searched_dps
 
 NOISE = 0.2
@@ -400,3 +401,14 @@ def test_the_default_scales_double_over_the_range_of_the_design():
     assert all(b == 2 * a for a, b in zip(SCALES[:-1], SCALES[1:]))
     assert {2.0, 4.0} < set(SCALES)
     assert guidance.PROBE * CALLS < 1000 / 5
+
+
+def test_the_command_lines_search_hands_its_last_scale_to_em_and_says_what_it_found(net, schedule, capsys):
+    p = emlib.preset("smoke")
+    probe = emlib.measure(torch.rand(3, 1, 8, 8) - 0.5, emlib.Identity(), NOISE, seed=0)
+    e_step = choose_e_step("dps", "residual", 0, p, schedule, probe)
+    assert e_step.last is None
+    e_step.last = 4.0
+    chosen = e_step(net, 3).keywords["scale"]
+    assert e_step.tried[0].scale == 4.0
+    assert f"E-step 3: guidance scale {chosen:g} by residual" in capsys.readouterr().out
