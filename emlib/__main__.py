@@ -15,8 +15,7 @@ import torch
 import emlib
 from emlib import cost, metrics
 from emlib.commands import SAMPLERS, em_command, reconstruct_command, train_command
-from emlib.contenders import CONTENDERS
-from emlib.experiment import experiment_command
+from emlib.experiment import METHODS, experiment_command
 from emlib.guidance import RULES
 from emlib.presets import PRESETS
 from emlib.ranks import joined
@@ -84,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
         help="embedded, cifar10 or a folder of pictures (default: the preset's, or EMLIB_PICTURES instead of cifar10)",
     )
     sub.add_argument("--preset", help="other sizes than the experiment's")
-    sub.add_argument("--methods", nargs="+", help=f"only these of {', '.join(CONTENDERS)} (default: all it lists)")
+    sub.add_argument("--methods", nargs="+", help=f"only these of {', '.join(METHODS)} (default: all it lists)")
     sub.add_argument("--seeds", nargs="+", type=int, help="only these (default: all it lists)")
     sub.add_argument("--folder", type=Path, help="where the methods' files are kept (default: runs/NAME)")
     sub.add_argument("--out", type=Path, help="the gathered table (default: data/results/NAME.json)")

@@ -34,6 +34,7 @@ class Setting:
         schedule: the noise levels.
         seed: seed of everything random.
         folder: where a method may keep what it needs to resume.
+        other: a few pictures of another kind, as many as are clean, or None.
     """
 
     preset: Preset
@@ -41,6 +42,7 @@ class Setting:
     schedule: Schedule
     seed: int
     folder: Path
+    other: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ def by_sure_score(s: Setting) -> Outcome:
     prior = _trained(s, sure_score.train_sure_score, model, (p.prior_updates - p.em.init_updates) // 3)
     own = {"D(y)": sure_score.denoise(prior, s.schedule, s.task.held_out)}
     own = own if isinstance(s.task.held_out.operator, Identity) else {}
-    return Outcome({**own, **_posterior(s, prior, "dps", "mmps")}, prior)
+    return Outcome({**own, **posterior(s, prior, "dps", "mmps")}, prior)
 
 
 def by_ambient(s: Setting) -> Outcome:
@@ -84,7 +86,7 @@ def by_ambient(s: Setting) -> Outcome:
     model = ambient.build_ambient(p.unet, s.seed).to(m.y.device)
     model = _trained(s, ambient.train_ambient, model, p.prior_updates - p.em.init_updates)
     prior = ambient.ambient_prior(model, s.schedule, s.task.measurements, s.seed)
-    return Outcome({"E[x | y]": ambient.restore(model, s.schedule, m), **_posterior(s, prior, "dps")}, prior)
+    return Outcome({"E[x | y]": ambient.restore(model, s.schedule, m), **posterior(s, prior, "dps")}, prior)
 
 
 def by_noise2self(s: Setting) -> Outcome:
@@ -118,12 +120,15 @@ def by_diem(s: Setting) -> Outcome:
 
 def ceiling(s: Setting) -> Outcome:
     """A prior trained on the clean pictures themselves, all of them: the bound that the others are held against."""
-    p = s.preset
-    model = build_unet(p.unet, s.seed).to(s.task.held_out.y.device)
-    seed = 1000 * s.seed + 999
-    loop = train(model, s.schedule, s.task.real, p.prior_updates, p.em.train_batch, p.em.init_lr, seed, p.em.ema_decay)
-    prior = _last(loop, p.prior_updates)
-    return Outcome(_posterior(s, prior, "dps", "mmps"), prior)
+    prior = trained_on(s, s.task.real, s.preset.prior_updates)
+    return Outcome(posterior(s, prior, "dps", "mmps"), prior)
+
+
+def trained_on(s: Setting, images: Tensor, updates: int) -> Eps:
+    """A prior of the table's network after this many updates on pictures; averaged weights."""
+    em = s.preset.em
+    model, seed = build_unet(s.preset.unet, s.seed).to(s.task.held_out.y.device), 1000 * s.seed + 999
+    return _last(train(model, s.schedule, images, updates, em.train_batch, em.init_lr, seed, em.ema_decay), updates)
 
 
 CONTENDERS: dict[str, Callable[[Setting], Outcome]] = {
@@ -177,7 +182,8 @@ def _after(s: Setting, loop: Iterator[Progress | Iteration], e_step: EStep, samp
     return Outcome(_rebuilt(s, step.prior, {sampler: e_step}, step.iteration + 1), step.prior)
 
 
-def _posterior(s: Setting, prior: Eps, *samplers: str) -> dict[str, Tensor]:
+def posterior(s: Setting, prior: Eps, *samplers: str) -> dict[str, Tensor]:
+    """The held-out pictures drawn with a prior by each sampler, by the sampler's name."""
     return _rebuilt(s, prior, {sampler: _e_step(s, sampler, "auto") for sampler in samplers}, 0)
 
 

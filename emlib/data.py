@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 FASHION_SHA256 = "cc1d090a38ace84dfa1aa66e3ada7c336ef481a96936906477e6dd344da56eaa"
@@ -138,6 +139,22 @@ def load_folder(root: str | Path, size: int, channels: int = 3) -> Split:
         pixels.append(np.asarray(fitted))
         digest.update(pixels[-1].tobytes())
     return split(from_bytes(np.stack(pixels)), f"folder {root.name}", digest.hexdigest()[:16])
+
+
+def fitted(images: Tensor, size: int, channels: int) -> Tensor:
+    """Pictures of another set as a network takes them: scaled to ``size``, made grey or given three equal channels.
+
+    Args:
+        images: [N, 1 or 3, H, W] on [-1, 1].
+        size: height and width wanted, in pixels.
+        channels: 1 for grey, 3 for colour.
+    """
+    if channels == 1 and images.shape[1] == 3:
+        # luma = 0.299 R + 0.587 G + 0.114 B, as Pillow and television have it
+        images = torch.einsum("nchw,c->nhw", images, images.new_tensor([0.299, 0.587, 0.114]))[:, None]
+    if images.shape[-2:] != (size, size):
+        images = F.interpolate(images, size=(size, size), mode="bilinear", antialias=True)
+    return images.expand(-1, channels, -1, -1).contiguous()
 
 
 def load(name: str, size: int = 32, channels: int = 3) -> Split:

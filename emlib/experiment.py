@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
@@ -21,13 +22,17 @@ from tqdm import tqdm
 from emlib import evaluate, metrics
 from emlib.commands import draw_samples, moved, pick_device, save_grid
 from emlib.contenders import CONTENDERS, Outcome, Setting
+from emlib.data import fitted, load
 from emlib.files import whole, write_json
 from emlib.folder import RunFolder
-from emlib.presets import preset
+from emlib.presets import Preset, preset
 from emlib.results import provenance, write_result
 from emlib.schedule import linear_schedule
 from emlib.tasks import Task, make_task
+from emlib.variations import VARIATIONS
 
+METHODS = CONTENDERS | VARIATIONS
+"""All that an experiment may name."""
 SHOWN = 10
 """Pictures of each row that are kept for the figure."""
 CROWD = 10_000
@@ -36,7 +41,17 @@ CROWD = 10_000
 
 @dataclass(frozen=True)
 class Experiment:
-    """What ``experiments/NAME.json`` says: a sentence, sizes, task, methods in the table's order, seeds."""
+    """What ``experiments/NAME.json`` says.
+
+    Attributes:
+        about: a sentence.
+        preset: gives the sizes.
+        operator, fraction, noise_std: the task, as :func:`emlib.tasks.make_task` takes it.
+        methods: in the table's order.
+        seeds: each method runs once with each.
+        iterations: EM iterations, where not the preset's; trained baselines and the ceiling get as many updates fewer.
+        other: data set of another kind of pictures, for ``start-other``; as :func:`emlib.data.load` takes it.
+    """
 
     about: str
     preset: str
@@ -45,15 +60,29 @@ class Experiment:
     seeds: tuple[int, ...]
     fraction: float = 0.6
     noise_std: float = 0.0
+    iterations: int | None = None
+    other: str = ""
 
     def __post_init__(self) -> None:
         check_methods(self.methods)
+        if self.iterations is not None and self.iterations < 1:
+            raise ValueError(f"EM needs at least one iteration, got iterations={self.iterations}")
+        if "start-other" in self.methods and not self.other:
+            raise ValueError("start-other needs another data set; name it as other")
+
+    def sizes(self) -> Preset:
+        """The preset, cut to the number of iterations."""
+        p = preset(self.preset)
+        if self.iterations is None:
+            return p
+        saved = (p.em.iterations - self.iterations) * p.em.m_updates
+        return replace(p, em=replace(p.em, iterations=self.iterations), prior_updates=p.prior_updates - saved)
 
 
 def check_methods(names: Iterable[str]) -> None:
     """Refuses methods that there are not."""
-    if unknown := [name for name in names if name not in CONTENDERS]:
-        raise ValueError(f"unknown methods {', '.join(unknown)}; there are {', '.join(CONTENDERS)}")
+    if unknown := [name for name in names if name not in METHODS]:
+        raise ValueError(f"unknown methods {', '.join(unknown)}; there are {', '.join(METHODS)}")
 
 
 def read_experiment(name: str) -> Experiment:
@@ -82,8 +111,7 @@ def experiment_command(args: argparse.Namespace) -> None:
     experiment = replace(experiment, preset=args.preset or experiment.preset, seeds=args.seeds or experiment.seeds)
     methods = args.methods or experiment.methods
     check_methods(methods)
-    p = preset(experiment.preset)
-    data = args.data or (None if p.data == "embedded" else os.environ.get("EMLIB_PICTURES")) or p.data
+    data = args.data or here(experiment.sizes().data)
     folder, out = args.folder or Path("runs") / name, args.out or Path("data") / "results" / f"{name}.json"
     for seed in experiment.seeds:
         for rows in run_missing(experiment, methods, seed, folder / f"seed-{seed}", data):
@@ -94,6 +122,11 @@ def experiment_command(args: argparse.Namespace) -> None:
     print(f"numbers: {out}" + (f"   still missing: {', '.join(missing)}" if missing else ""))
 
 
+def here(data: str) -> str:
+    """A data set that does not come with the project, or what ``EMLIB_PICTURES`` names in its place."""
+    return data if data == "embedded" else os.environ.get("EMLIB_PICTURES") or data
+
+
 def run_missing(
     experiment: Experiment, methods: Iterable[str], seed: int, folder: Path, data: str
 ) -> Iterator[list[dict]]:
@@ -102,12 +135,16 @@ def run_missing(
     Raises:
         ValueError: if the folder holds files of another task, other sizes or data of another name.
     """
-    p, device = preset(experiment.preset), pick_device()
+    p, device = experiment.sizes(), pick_device()
     said = {key: value for key, value in asdict(experiment).items() if key not in ("about", "methods", "seeds")}
     RunFolder(folder).claim({**asdict(p), **said, "seed": seed, "data": Path(data).name})
     if all((folder / f"{method}.json").is_file() for method in methods):
         return
     task = make_task(p, experiment.operator, experiment.fraction, experiment.noise_std, seed, data)
+    other = None
+    if experiment.other:
+        _, channels, size, _ = task.clean.shape
+        other = fitted(load(here(experiment.other), size, channels).clean, size, channels)[: p.clean]
     task = replace(task, measurements=moved(task.measurements, device), held_out=moved(task.held_out, device))
     if reason := metrics.alexnet_missing():
         print(f"LPIPS and FD-AlexNet are left out: {reason}")
@@ -117,8 +154,9 @@ def run_missing(
         if file.is_file():
             continue
         resumed, start = work.exists(), time.perf_counter()
-        outcome = CONTENDERS[method](Setting(p, task, schedule, seed, work))
+        outcome = METHODS[method](Setting(p, task, schedule, seed, work, other))
         row = {"method": method, "seed": seed, "seconds": round(time.perf_counter() - start, 1)}
+        row |= {"threads": torch.get_num_threads()} if device == "cpu" else {}
         row |= {"resumed": True} if resumed else {}  # its seconds are those since it was resumed
         samples = None if outcome.prior is None else draw_samples(outcome.prior, schedule, task, p, seed, device)
         row |= evaluate.with_floor(outcome.crowd if samples is None else samples, crowd)

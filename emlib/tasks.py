@@ -17,6 +17,7 @@ class Task:
 
     Attributes:
         clean: [M, C, H, W] on [-1, 1], the few clean pictures.
+        apart: all that the set keeps apart as clean, of which ``clean`` are the first.
         measurements: of N pictures, what EM learns from.
         held_out: measurements of pictures that EM never meets.
         truth: [N, C, H, W], originals of ``measurements``; for scores and figures only.
@@ -26,6 +27,7 @@ class Task:
     """
 
     clean: Tensor
+    apart: Tensor
     measurements: Measurements
     held_out: Measurements
     truth: Tensor
@@ -90,6 +92,7 @@ def make_task(
     }
     return Task(
         split.clean[: preset.clean],
+        split.clean,
         observe(truth, 0),
         observe(held_out, len(split.corrupted)),  # numbered on, so that no random stream is used twice
         truth,

@@ -175,3 +175,17 @@ def test_cifar10_is_read_from_torchvisions_own_files(tmp_path, monkeypatch):
 def test_unknown_data_is_refused_by_name():
     with pytest.raises(ValueError, match="unknown data 'imagenet'; take embedded, cifar10 or the path"):
         emlib.load("imagenet")
+
+
+def test_pictures_of_another_set_are_fitted():
+    colour = torch.linspace(-1, 1, 2 * 3 * 32 * 32).view(2, 3, 32, 32)
+    grey = data.fitted(colour, 28, 1)
+    assert grey.shape == (2, 1, 28, 28)
+    # Pillow rounds to bytes twice
+    bytes_of = ((colour[0] + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()
+    pillow = np.asarray(Image.fromarray(bytes_of).convert("L").resize((28, 28), Image.Resampling.BILINEAR))
+    assert np.abs((grey[0, 0].numpy() + 1) * 127.5 - pillow).max() < 1.6
+    back = data.fitted(grey, 28, 3)
+    assert back.shape == (2, 3, 28, 28)
+    assert torch.equal(back[:, 0], back[:, 2])
+    assert torch.equal(data.fitted(colour, 32, 3), colour)

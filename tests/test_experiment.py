@@ -11,9 +11,10 @@ from PIL import Image
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 import emlib
-from emlib import evaluate, experiment, presets
+from emlib import evaluate, experiment, presets, variations
 from emlib.__main__ import main
-from emlib.contenders import CONTENDERS, Outcome
+from emlib.contenders import Outcome, Setting
+from emlib.experiment import METHODS
 from emlib.starts import fit_gaussian
 
 
@@ -36,6 +37,13 @@ def write(toy, **change):
     said = {"about": "A toy.", "preset": "toy", "operator": "mask", "methods": ["observed", "em-mmps"], "seeds": [0]}
     (toy / "experiments").mkdir(exist_ok=True)
     (toy / "experiments" / "toy.json").write_text(json.dumps({**said, **change}))
+
+
+def photographs(folder, count):
+    g = np.random.default_rng(0)
+    folder.mkdir()
+    for i in range(count):
+        Image.fromarray(g.integers(0, 255, (32, 32, 3), dtype=np.uint8)).save(folder / f"{i}.png")
 
 
 def rows(toy, name="toy"):
@@ -75,10 +83,7 @@ def test_every_method_of_a_table_runs_and_is_gathered(toy, name, ways):
 
 
 def test_colour_pictures_of_a_folder_come_by_the_environment(toy, monkeypatch):
-    g = np.random.default_rng(0)
-    (toy / "mine").mkdir()
-    for i in range(240):
-        Image.fromarray(g.integers(0, 255, (32, 32, 3), dtype=np.uint8)).save(toy / "mine" / f"{i}.png")
+    photographs(toy / "mine", 240)
     p = presets.PRESETS["toy"]
     colour = replace(p, name="toy-color", data="cifar10", unet=replace(p.unet, in_channels=3))
     monkeypatch.setitem(presets.PRESETS, "toy-color", colour)
@@ -101,6 +106,56 @@ def test_the_experiments_that_come_with_the_project_are_whole():
         assert said.noise_std == (0.2 if said.operator == "noise" else 0)
 
 
+@pytest.mark.parametrize("task", ["mask", "noise", "blur"])
+def test_every_start_runs(toy, monkeypatch, task):
+    photographs(toy / "mine", 20)
+    monkeypatch.setenv("EMLIB_PICTURES", str(toy / "mine"))
+    monkeypatch.setattr("emlib.variations.fit_gaussian", partial(fit_gaussian, iterations=1))
+    assert main(["experiment", f"starts-embedded-{task}", "--preset", "toy", "--seeds", "0"]) == 0
+    found = {}
+    for row in rows(toy, f"starts-embedded-{task}"):
+        found.setdefault(row["method"], []).append(row["by"])
+        assert "FD-AlexNet" not in row  # a first prior draws nothing here
+    assert found.pop("observed") == ["as it is"]
+    kinds = ("10", "50", "100", "500", "other", "preprocessed", "gaussian")
+    assert found == {f"start-{kind}": ["DPS", "MMPS"] for kind in kinds}
+
+
+def test_what_clean_pictures_are_worth(toy, monkeypatch):
+    seen = []
+    real = variations.trained_on
+    monkeypatch.setattr(variations, "trained_on", lambda s, x, n: seen.append((len(x), n)) or real(s, x, n))
+    assert main(["experiment", "worth-embedded", "--preset", "toy", "--methods", "clean-50", "clean-300"]) == 0
+    assert seen == [(50, 8), (300, 8)]
+    assert [(row["method"], row["by"]) for row in rows(toy, "worth-embedded")] == [
+        ("clean-50", "MMPS"),
+        ("clean-300", "MMPS"),
+    ]
+
+
+def test_starts_take_the_pictures_that_they_name(toy):
+    p = presets.PRESETS["toy"]
+    task = emlib.make_task(p, "mask")
+    other = torch.full((2, 1, 28, 28), 0.5)
+    s = Setting(p, task, emlib.linear_schedule(), 0, toy, other)
+    assert torch.equal(variations.clean_pictures(500)(s)[: p.clean], task.clean)
+    assert len(variations.clean_pictures(500)(s)) == 500
+    assert variations.other_pictures(s) is other
+    assert torch.equal(variations.preprocessed_pictures(s), task.measurements.y[: p.clean])
+    with pytest.raises(ValueError, match="has 500 clean pictures kept apart, but the experiment names 501"):
+        variations.clean_pictures(501)(s)
+    with pytest.raises(ValueError, match="name it as other"):
+        variations.other_pictures(replace(s, other=None))
+
+
+def test_fewer_iterations_cut_every_budget(toy):
+    write(toy, iterations=3, preset="pocket")
+    p = experiment.read_experiment("toy").sizes()
+    assert p.em == replace(presets.POCKET.em, iterations=3)
+    assert p.prior_updates - p.em.init_updates == presets.POCKET.prior_updates - p.em.init_updates - 2 * p.em.m_updates
+    assert experiment.read_experiment("table-embedded-mask").sizes() == presets.POCKET
+
+
 def test_a_finished_method_is_never_run_again(toy, monkeypatch):
     asked = []
 
@@ -114,9 +169,9 @@ def test_a_finished_method_is_never_run_again(toy, monkeypatch):
     def stops(setting):
         raise KeyboardInterrupt
 
-    observed, em = (counted(name, CONTENDERS[name]) for name in ("observed", "em-mmps"))
-    monkeypatch.setitem(CONTENDERS, "observed", observed)
-    monkeypatch.setitem(CONTENDERS, "em-mmps", stops)
+    observed, em = (counted(name, METHODS[name]) for name in ("observed", "em-mmps"))
+    monkeypatch.setitem(METHODS, "observed", observed)
+    monkeypatch.setitem(METHODS, "em-mmps", stops)
     write(toy)
     with pytest.raises(KeyboardInterrupt):
         main(["experiment", "toy"])
@@ -124,7 +179,7 @@ def test_a_finished_method_is_never_run_again(toy, monkeypatch):
     assert not (toy / "data").exists()
     kept = toy / "runs" / "toy" / "seed-0" / "observed.json"
     before = kept.read_bytes()
-    monkeypatch.setitem(CONTENDERS, "em-mmps", em)
+    monkeypatch.setitem(METHODS, "em-mmps", em)
     assert main(["experiment", "toy"]) == 0
     assert asked == [("observed", 0), ("em-mmps", 0)]
     assert kept.read_bytes() == before
@@ -179,6 +234,8 @@ def test_files_of_other_settings_are_refused(toy, capsys):
         ({"methods": ["magic"]}, ["toy"], "unknown methods magic; there are observed"),
         ({}, ["toy", "--methods", "magic"], "unknown methods magic"),
         ({"colour": "blue"}, ["toy"], "toy.json is no experiment"),
+        ({"iterations": 0}, ["toy"], "at least one iteration, got iterations=0"),
+        ({"methods": ["start-other"]}, ["toy"], "start-other needs another data set"),
         ({"preset": "huge"}, ["toy"], "unknown preset 'huge'"),
         ({"operator": "noise", "noise_std": 0.2, "methods": ["ambient"]}, ["toy"], "masks without noise"),
     ],
@@ -191,7 +248,7 @@ def test_a_mistake_ends_in_one_sentence(toy, capsys, change, words, says):
 
 
 def test_an_outcome_without_a_prior_has_no_distance(toy, monkeypatch):
-    monkeypatch.setitem(CONTENDERS, "observed", lambda s: Outcome({"zero": torch.zeros_like(s.task.held_out.y)}))
+    monkeypatch.setitem(METHODS, "observed", lambda s: Outcome({"zero": torch.zeros_like(s.task.held_out.y)}))
     write(toy, methods=["observed"])
     assert main(["experiment", "toy"]) == 0
     (row,) = rows(toy)
