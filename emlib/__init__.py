@@ -2,14 +2,15 @@
 
 The modules, from the ground up: ``ranks``, ``rng``, ``files``, ``schedule``, ``unet``, ``diffusion``,
 ``speed``, ``training``, ``mixture``, ``operators``, ``posterior``, ``rules``, ``guidance``, ``starts``, ``settings``,
-``folder``, ``em``, ``baselines``, ``data``, ``metrics``, ``presets``, ``tasks``, ``evaluate``, ``results``, ``cost``,
-``viz``, ``contenders``, ``experiment``.
+``folder``, ``em``, ``baselines``, ``data``, ``frechet``, ``metrics``, ``fid``, ``presets``, ``tasks``, ``evaluate``,
+``reference``, ``results``, ``cost``, ``viz``, ``sampling``, ``contenders``, ``experiment``.
 """
 
 from emlib.data import Split, load
 from emlib.diffusion import SampleStep, diffusion_loss, predict_x0, reverse_step, sample
 from emlib.em import Iteration, Progress, run_em, watch
 from emlib.evaluate import against_real, against_truth, draw, features_or_none
+from emlib.fid import inception_missing
 from emlib.guidance import oracle, search, searched_dps, sweep
 from emlib.metrics import alexnet_missing, fd_alexnet, frechet_distance, lpips_distance, psnr, ssim
 from emlib.mixture import GaussianMixture, MixtureStep, mixture_em, mixture_m_step
@@ -59,6 +60,7 @@ __all__ = [
     "features_or_none",
     "fit_gaussian",
     "frechet_distance",
+    "inception_missing",
     "linear_schedule",
     "load",
     "load_unet",

@@ -1,6 +1,7 @@
-"""The command line: ``python -m emlib em | train | reconstruct | experiment | cost | weights``, each with ``--help``.
+"""The command line: ``python -m emlib COMMAND``, each with ``--help``:
+em, train, reconstruct, evaluate, experiment, cost, weights.
 
-``torchrun --nproc-per-node=N -m emlib em ...`` runs EM on N processes.
+``torchrun --nproc-per-node=N -m emlib em ...`` runs EM on N processes, ``evaluate`` likewise.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ from typing import Any
 import torch
 
 import emlib
-from emlib import cost, metrics
+from emlib import cost, metrics, sampling
 from emlib.commands import SAMPLERS, em_command, reconstruct_command, train_command
 from emlib.experiment import METHODS, experiment_command
+from emlib.fid import fetch_inception
 from emlib.guidance import RULES
 from emlib.presets import PRESETS
 from emlib.ranks import joined
@@ -76,6 +78,12 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--prior", type=Path, required=True, help="safetensors file of the prior")
     sub.add_argument("--picture", type=Path, help="write a picture of the first reconstructions here")
 
+    sampling.add_arguments(
+        command(
+            "evaluate", sampling.evaluate_command, "Draws samples from a prior; FID (or FD-AlexNet) to real pictures."
+        )
+    )
+
     sub = command("experiment", experiment_command, "Runs each method of a table that has no result yet; gathers all.")
     sub.add_argument("name", help="an experiment in experiments/, or the path of a JSON file like them")
     sub.add_argument(
@@ -91,12 +99,19 @@ def _parser() -> argparse.ArgumentParser:
     cost.add_arguments(
         command("cost", cost.cost_command, "Says what a run would take: evaluations, FLOPs, memory, time.")
     )
-    command("weights", weights_command, "Fetches AlexNet's weights (LPIPS, FD-AlexNet) where they are missing.")
+    sub = command("weights", weights_command, "Fetches AlexNet's weights (LPIPS, FD-AlexNet) where they are missing.")
+    sub.add_argument("--fid", action="store_true", help="and Inception's, 95 MB, or an error")
     return parser
 
 
 def weights_command(args: argparse.Namespace) -> None:
-    """``emlib weights``: AlexNet, where it can be had; the library works without it, with fewer scores."""
+    """``emlib weights``: AlexNet, where it can be had; the library works without it, with fewer scores.
+
+    Raises:
+        FileNotFoundError: if Inception is asked for and cannot be had.
+    """
+    if args.fid:
+        print(f"Inception's weights are at {fetch_inception()}")
     if not metrics.alexnet_missing():
         print(f"AlexNet's weights are at {metrics.alexnet_path()}")
         return

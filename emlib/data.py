@@ -84,6 +84,11 @@ def from_bytes(pixels: np.ndarray) -> Tensor:
     return x / 127.5 - 1
 
 
+def to_pixels(x: Tensor) -> Tensor:
+    """Pictures [N, C, H, W] on [-1, 1] -> the nearest bytes, same shape; what lies outside is clipped."""
+    return ((x.detach().float().clamp(-1, 1) + 1) * 127.5).round().byte()
+
+
 def load_embedded() -> Split:
     """Fashion-MNIST's 10,000 test pictures, 28 x 28, grey; they come with the project (MIT licence).
 

@@ -51,7 +51,8 @@ def test_environment_and_pyproject_agree():
     *requirements, itself = pip["pip"]
     assert itself == "-e ."
     assert requirements == project["dependencies"] + extras["book"] + extras["test"]
-    assert set(extras) == {"book", "test"}
+    assert set(extras) == {"book", "fid", "test"}
+    assert set(extras["fid"]) <= set(extras["test"])
 
 
 def test_no_package_registry_is_named(texts):
