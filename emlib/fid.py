@@ -1,8 +1,8 @@
 r"""FID: the Fréchet distance in the features of the Inception-v3 of 2015 (Heusel et al. 2017), and only in those.
 
-The network comes from ``torch-fidelity`` (the extra ``fid``), whose last features equal the original TensorFlow
-graph's. Of its peers, ``pytorch-fid`` enlarges pictures by another rule than that graph, rests since 2023 and calls
-parts of scipy that are going away; torchmetrics' FID wraps this very network, and would hold no statistics on disk.
+The network comes from ``torch-fidelity`` (the extra ``fid``), which promises the features of the original TensorFlow
+graph to rounding. Its peer ``pytorch-fid`` has the same weights but enlarges pictures by another rule than that graph,
+and its last release is of 2023; torchmetrics' FID wraps torch-fidelity's network, and keeps no statistics on disk.
 Its weights, 95 MB, are fetched once by ``python -m emlib weights --fid``; nothing is downloaded at any other time.
 """
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
@@ -29,7 +30,7 @@ from emlib.folder import RunFolder
 from emlib.posterior import BLOCK
 from emlib.presets import preset
 from emlib.ranks import ranks, wait_for_all
-from emlib.reference import FEATURES, choose_features, len_of, score
+from emlib.reference import FEATURES, Feature, choose_features, len_of, score
 from emlib.results import write_result
 from emlib.schedule import Schedule, linear_schedule, time_grid
 from emlib.speed import quick
@@ -44,7 +45,8 @@ SHOWN = 100
 def evaluate_command(args: argparse.Namespace) -> None:
     """``emlib evaluate``: draws samples from a prior and takes their Fréchet distance to the real pictures."""
     p, schedule, here, device = preset(args.preset), linear_schedule(), ranks(), pick_device()
-    count, steps = (b if a is None else a for a, b in ((args.samples, p.samples), (args.steps, p.sample_steps)))
+    count = p.samples if args.samples is None else args.samples
+    steps = p.sample_steps if args.steps is None else args.steps
     batch = p.em.e_batch if args.batch is None else args.batch
     if min(count, batch) < 1:
         raise ValueError(f"--samples and --batch must be at least 1, got {count} and {batch}")
@@ -56,35 +58,41 @@ def evaluate_command(args: argparse.Namespace) -> None:
     features, left_out = choose_features(args.feature, count, len_of(data))
     drawn = {"prior": fingerprint(prior), "shape": shape, "steps": steps, "eta": args.eta, "seed": args.seed}
     drawn |= asdict(p.em.speed)
-    folder = args.folder or Path("runs") / f"samples-{args.prior.stem}-{drawn['prior'][:8]}"
-    RunFolder(folder).claim(drawn)
+    folder = args.folder or Path("runs") / f"samples-{Path(args.prior).stem}-{drawn['prior'][:8]}"
+    RunFolder(folder).claim({**drawn, "shard": SHARD})
     if here.first:
         print(
-            "\n".join([f"{count:,} samples in {steps} steps, kept in {folder}", *(f"left out: {w}" for w in left_out)])
+            f"{count:,} samples in {steps} steps, kept in {folder}", *(f"left out: {why}" for why in left_out), sep="\n"
         )
     start, resumed = time.perf_counter(), any(folder.glob("samples/*"))
     wait_for_all()  # else another process' first shard would look like one from before
     prior = quick(prior.to(device, memory_format=torch.channels_last), p.em.speed)
+    schedule = schedule.to(device)
     with tqdm(desc="samples", unit="picture", disable=not here.first) as bar:
-        for done, bar.total in draw_shards(
-            prior, schedule.to(device), shape, count, steps, folder, args.seed, batch, args.eta, device
+        for done, total in draw_shards(
+            prior, schedule, shape, count, steps, folder, args.seed, batch, args.eta, device
         ):
+            bar.total = total
             bar.update(done - bar.n)
     wait_for_all()
-    if not here.first:
+    if not here.first:  # the others have drawn along; the first one scores
         return
     rows = [score(feature, read_shards(folder, count), count, data, device) for feature in features]
-    for feature, row in zip(features, rows):
-        print(
-            f"{feature.distance} {row[feature.distance]:.3f}: {count:,} samples to {row['n_real']:,} real pictures; "
-            f"floor {row['floor']:.3f}, {row['n_floor']:,} of these to the others"
-        )
-    out = args.out or folder / "result.json"
-    save_tile(read_shards(folder, min(SHOWN, count)), out.with_suffix(".png"))
     settings = {"preset": p.name, "data": data.name, "fingerprint": data.fingerprint, "samples": count, **drawn}
     settings |= {"resumed": True} if resumed else {}  # its seconds are those since then
+    out = args.out or folder / "result.json"
+    save_tile(read_shards(folder, min(SHOWN, count)), out.with_suffix(".png"))
     write_result(out, "evaluate", settings, rows, time.perf_counter() - start)
+    _print_rows(features, rows)
     print(f"numbers: {out}   first samples: {out.with_suffix('.png')}")
+
+
+def _print_rows(features: list[Feature], rows: list[dict[str, Any]]) -> None:
+    for name, row in zip((feature.distance for feature in features), rows, strict=True):
+        print(
+            f"{name} {row[name]:.3f}: {row['n']:,} samples to {row['n_real']:,} real pictures; "
+            f"floor {row['floor']:.3f}, {row['n_floor']:,} of these to the others"
+        )
 
 
 def add_arguments(sub: argparse.ArgumentParser) -> None:
