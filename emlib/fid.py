@@ -2,7 +2,7 @@ r"""FID: the Fréchet distance in the features of the Inception-v3 of 2015 (Heus
 
 The network comes from ``torch-fidelity`` (the extra ``fid``), which promises the features of the original TensorFlow
 graph to rounding. Its peer ``pytorch-fid`` has the same weights but enlarges pictures by another rule than that graph,
-and its last release is of 2023; torchmetrics' FID wraps torch-fidelity's network, and keeps no statistics on disk.
+and needs a part of SciPy that ends with 1.18; torchmetrics wraps torch-fidelity's network, by default with a third rule.
 Its weights, 95 MB, are fetched once by ``python -m emlib weights --fid``; nothing is downloaded at any other time.
 """
 

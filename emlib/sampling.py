@@ -36,7 +36,7 @@ from emlib.schedule import Schedule, linear_schedule, time_grid
 from emlib.speed import quick
 from emlib.unet import UNet, load_unet
 
-SHARD = 512
+SHARD = 256
 """Pictures in a file, drawn by one process; a multiple of BLOCK, so that batches of a shard are too."""
 SHOWN = 100
 """Pictures of the grid: the first ones, so that nobody chose them."""
