@@ -1,9 +1,9 @@
 r"""FID: the Fréchet distance in the features of the Inception-v3 of 2015 (Heusel et al. 2017), and only in those.
 
 The network comes from ``torch-fidelity`` (the extra ``fid``), which promises the features of the original TensorFlow
-graph to rounding. Its peer ``pytorch-fid`` has the same weights but enlarges pictures by another rule than that graph,
-and needs a part of SciPy that ends with 1.18; torchmetrics wraps torch-fidelity's network, by default with a third rule.
-Its weights, 95 MB, are fetched once by ``python -m emlib weights --fid``; nothing is downloaded at any other time.
+graph to rounding. Its peer ``pytorch-fid`` has the same weights, but enlarges pictures by another rule than that graph
+and needs a part of SciPy that ends with 1.18; torchmetrics wraps torch-fidelity's network, by default with a third
+rule. The weights, 95 MB, are fetched once by ``python -m emlib weights --fid``; nothing is downloaded at other times.
 """
 
 from __future__ import annotations
