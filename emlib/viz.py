@@ -11,8 +11,9 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from emlib.display import explore, figure, frames, provenance
+from emlib.tables import table
 
-__all__ = ["curves", "explore", "figure", "frames", "grid", "provenance", "tile", "to_bytes"]
+__all__ = ["curves", "explore", "figure", "frames", "grid", "provenance", "table", "tile", "to_bytes"]
 
 
 def to_bytes(x: Tensor) -> np.ndarray:
