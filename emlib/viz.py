@@ -12,8 +12,9 @@ from torch import Tensor
 
 from emlib.data import to_pixels
 from emlib.display import explore, figure, frames, provenance
+from emlib.tables import table
 
-__all__ = ["curves", "explore", "figure", "frames", "grid", "provenance", "tile", "to_bytes"]
+__all__ = ["curves", "explore", "figure", "frames", "grid", "provenance", "table", "tile", "to_bytes"]
 
 
 def to_bytes(x: Tensor) -> np.ndarray:

@@ -141,7 +141,9 @@ def test_starts_take_the_pictures_that_they_name(toy):
     assert torch.equal(variations.clean_pictures(500)(s)[: p.clean], task.clean)
     assert len(variations.clean_pictures(500)(s)) == 500
     assert variations.other_pictures(s) is other
-    assert torch.equal(variations.preprocessed_pictures(s), task.measurements.y[: p.clean])
+    assert torch.equal(variations.preprocessed_pictures(s), task.measurements.y[:6])
+    few = replace(s, preset=replace(p, clean=4))
+    assert torch.equal(variations.preprocessed_pictures(few), task.measurements.y[:4])
     with pytest.raises(ValueError, match="has 500 clean pictures kept apart, but the experiment names 501"):
         variations.clean_pictures(501)(s)
     with pytest.raises(ValueError, match="name it as other"):
@@ -230,7 +232,7 @@ def test_files_of_other_settings_are_refused(toy, capsys):
 @pytest.mark.parametrize(
     ("change", "words", "says"),
     [
-        ({}, ["nowhere"], "no experiment nowhere; there are table-cifar10-blur"),
+        ({}, ["nowhere"], "no experiment nowhere; there are starts-embedded-blur"),
         ({"methods": ["magic"]}, ["toy"], "unknown methods magic; there are observed"),
         ({}, ["toy", "--methods", "magic"], "unknown methods magic"),
         ({"colour": "blue"}, ["toy"], "toy.json is no experiment"),
