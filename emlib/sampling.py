@@ -62,18 +62,13 @@ def evaluate_command(args: argparse.Namespace) -> None:
     RunFolder(folder).claim({**drawn, "shard": SHARD})
     if here.first:
         print(
-            f"{count:,} samples in {steps} steps, kept in {folder}", *(f"left out: {why}" for why in left_out), sep="\n"
+            "\n".join([f"{count:,} samples in {steps} steps, kept in {folder}", *map("left out: {}".format, left_out)])
         )
     start, resumed = time.perf_counter(), any(folder.glob("samples/*"))
     wait_for_all()  # else another process' first shard would look like one from before
     prior = quick(prior.to(device, memory_format=torch.channels_last), p.em.speed)
     schedule = schedule.to(device)
-    with tqdm(desc="samples", unit="picture", disable=not here.first) as bar:
-        for done, total in draw_shards(
-            prior, schedule, shape, count, steps, folder, args.seed, batch, args.eta, device
-        ):
-            bar.total = total
-            bar.update(done - bar.n)
+    _watch(draw_shards(prior, schedule, shape, count, steps, folder, args.seed, batch, args.eta, device), here.first)
     wait_for_all()
     if not here.first:  # the others have drawn along; the first one scores
         return
@@ -85,6 +80,12 @@ def evaluate_command(args: argparse.Namespace) -> None:
     write_result(out, "evaluate", settings, rows, time.perf_counter() - start)
     _print_rows(features, rows)
     print(f"numbers: {out}   first samples: {out.with_suffix('.png')}")
+
+
+def _watch(loop: Iterator[tuple[int, int]], show: bool) -> None:
+    with tqdm(desc="samples", unit="picture", disable=not show) as bar:
+        for done, bar.total in loop:
+            bar.update(done - bar.n)
 
 
 def _print_rows(features: list[Feature], rows: list[dict[str, Any]]) -> None:
