@@ -53,6 +53,10 @@ def test_the_networks_have_the_size_the_design_gives(name, low, high):
     assert low <= count / 1e6 <= high
 
 
+def test_photographs_are_mirrored_at_the_papers_scale_and_clothes_are_not():
+    assert {name for name, p in PRESETS.items() if p.em.flip} == {"colab", "paper"}
+
+
 def rows(x):
     return {picture.numpy().tobytes() for picture in x}
 
