@@ -156,7 +156,7 @@ def load_celeba(root: str | Path, size: int = 64, channels: int = 3) -> Split:
     return split(pixels, f"CelebA ({len(names):,} training pictures)", fingerprint)
 
 
-def load_folder(root: str | Path, size: int = 32, channels: int = 3) -> Split:
+def load_folder(root: str | Path, size: int, channels: int = 3) -> Split:
     """Every PNG, JPEG or WebP below a folder, cut to its central square and scaled to ``size``.
 
     Args:

@@ -160,7 +160,10 @@ def _blocks(root: Path, names: Sequence[str], size: int, channels: int) -> Itera
 
     starts = range(0, len(names), BLOCK)
     with ThreadPoolExecutor(_cores()) as pool:
-        yield from tqdm(pool.map(block, starts), "decoding", len(starts), leave=False, unit="block", delay=2)
+        try:
+            yield from tqdm(pool.map(block, starts), "decoding", len(starts), leave=False, unit="block", delay=2)
+        finally:  # after an error nobody waits for the rest
+            pool.shutdown(cancel_futures=True)
 
 
 def _cores() -> int:
