@@ -47,7 +47,7 @@ def _parser() -> argparse.ArgumentParser:
 
     def task(sub: argparse.ArgumentParser) -> None:
         sub.add_argument("--preset", help=f"sizes: {', '.join(PRESETS)} (default: EMLIB_PRESET, then pocket)")
-        sub.add_argument("--data", help="embedded, cifar10 or a folder of pictures (default: the preset's)")
+        sub.add_argument("--data", help="embedded, cifar10, celeba or a folder of pictures (default: the preset's)")
         sub.add_argument("--operator", default="mask", help="mask, blur or noise (default: mask)")
         sub.add_argument("--fraction", type=float, default=0.6, help="share of hidden pixels of a mask (default: 0.6)")
         sub.add_argument("--noise-std", type=float, default=0.0, help="noise on the [-1, 1] scale (default: 0)")
@@ -69,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = command("train", train_command, "Trains a prior on clean pictures: the ceiling that EM is held against.")
     sub.add_argument("--preset", help=f"sizes: {', '.join(PRESETS)} (default: EMLIB_PRESET, then pocket)")
-    sub.add_argument("--data", help="embedded, cifar10 or a folder of pictures (default: the preset's)")
+    sub.add_argument("--data", help="embedded, cifar10, celeba or a folder of pictures (default: the preset's)")
     sub.add_argument("--seed", type=int, default=0, help="seed of everything random (default: 0)")
     sub.add_argument("--out", type=Path, required=True, help="safetensors file to write")
 
@@ -88,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("name", help="an experiment in experiments/, or the path of a JSON file like them")
     sub.add_argument(
         "--data",
-        help="embedded, cifar10 or a folder of pictures (default: the preset's, or EMLIB_PICTURES instead of cifar10)",
+        help="embedded, cifar10, celeba or a folder of pictures (default: the preset's, or EMLIB_PICTURES instead)",
     )
     sub.add_argument("--preset", help="other sizes than the experiment's")
     sub.add_argument("--methods", nargs="+", help=f"only these of {', '.join(METHODS)} (default: all it lists)")

@@ -126,6 +126,7 @@ def train_command(args: argparse.Namespace) -> None:
         p.em.init_lr,
         args.seed,
         p.em.ema_decay,
+        p.em.flip,
     )
     losses = []
     bar = tqdm(steps, total=p.prior_updates, desc="clean prior", unit="update")

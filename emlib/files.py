@@ -13,6 +13,20 @@ from torch import Tensor
 
 
 @contextmanager
+def locked(path: str | Path) -> Iterator[None]:
+    """Lets one process at a time into a block with this file's name; a process that dies lets the next one in.
+
+    Raises:
+        OSError: if the file cannot be made, or its file system knows no locks.
+    """
+    import fcntl  # Linux and macOS alone have it, and nothing else here needs it
+
+    with Path(path).open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
 def whole(path: str | Path) -> Iterator[Path]:
     """Gives a place to write to, which takes the name ``path`` only once all is written.
 

@@ -18,6 +18,9 @@ from emlib.operators import Measurements
 from emlib.ranks import ranks
 from emlib.unet import UNet, load_unet, save_unet
 
+LATER = {"flip": False}
+"""Settings that folders of older runs do not name, and what those runs did."""
+
 
 def fingerprint(measurements: Measurements, *tensors: Tensor) -> str:
     """Sixteen letters that differ for other data or other masks, which settings alone would not tell apart."""
@@ -25,6 +28,13 @@ def fingerprint(measurements: Measurements, *tensors: Tensor) -> str:
     for x in (measurements.y, *measurements.operator.tensors().values(), *tensors):
         digest.update(x.detach().cpu().contiguous().numpy())
     return digest.hexdigest()[:16]
+
+
+def _completed(found: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
+    """A folder's settings, and those that are younger than it; a preset has those of EM inside."""
+    pairs = {k: (v, wanted.get(k)) for k, v in found.items()}
+    inner = {k: _completed(*pair) for k, pair in pairs.items() if all(isinstance(side, dict) for side in pair)}
+    return {**{k: v for k, v in LATER.items() if k in wanted}, **found, **inner}
 
 
 @dataclass
@@ -55,7 +65,7 @@ class RunFolder:
         settings = json.loads(json.dumps(settings))
         file = self.path / "settings.json"
         if file.is_file():
-            found = json.loads(file.read_text())
+            found = _completed(json.loads(file.read_text()), settings)
             keys = [k for k in {**found, **settings} if found.get(k) != settings.get(k) and k not in free]
             if keys:
                 there, here = ({k: s.get(k) for k in keys} for s in (found, settings))

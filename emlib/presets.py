@@ -109,6 +109,7 @@ COLAB = replace(
         ema_decay=0.999,
         e_batch=512,
         shard=512,
+        flip=True,
     ),
     prior_updates=15000,
     e_steps=30,
@@ -141,6 +142,7 @@ PAPER = replace(
         ema_decay=0.999,
         e_batch=256,
         shard=256,
+        flip=True,  # appendix A; the authors' code has it commented out
         speed=Speed("bfloat16", compile=True),
     ),
     prior_updates=100_000,

@@ -3,7 +3,6 @@ r"""Fréchet distances to a set of real pictures: which can be had, and the real
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from emlib import fid, metrics
 from emlib.data import Split, to_pixels
 from emlib.files import read_tensors, whole
 from emlib.frechet import Statistics, distance, merged, statistics
+from emlib.pictures import datasets_dir
 
 BATCH = 128
 """Pictures that a network of features sees at a time."""
@@ -136,7 +136,7 @@ def real_statistics(feature: Feature, data: Split, first: int, last: int, device
 
 def kept_in() -> Path:
     """Folder of the real pictures' statistics, beside the data sets: ``EMLIB_DATASETS`` moves both."""
-    return Path(os.environ.get("EMLIB_DATASETS", Path.home() / ".cache" / "emlib")) / "statistics"
+    return datasets_dir() / "statistics"
 
 
 def _read(path: Path, about: dict[str, Any]) -> Statistics:

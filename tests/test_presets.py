@@ -53,6 +53,12 @@ def test_the_networks_have_the_size_the_design_gives(name, low, high):
     assert low <= count / 1e6 <= high
 
 
+def test_photographs_are_mirrored_at_the_papers_scale_and_clothes_are_not():
+    assert PRESETS["colab"].em.flip
+    assert PRESETS["paper"].em.flip
+    assert not any(p.em.flip for p in PRESETS.values() if p.data == "embedded")
+
+
 def rows(x):
     return {picture.numpy().tobytes() for picture in x}
 
