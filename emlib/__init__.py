@@ -3,7 +3,7 @@
 The modules, from the ground up: ``ranks``, ``rng``, ``files``, ``schedule``, ``unet``, ``diffusion``,
 ``speed``, ``training``, ``mixture``, ``operators``, ``posterior``, ``rules``, ``guidance``, ``starts``, ``settings``,
 ``folder``, ``em``, ``baselines``, ``data``, ``metrics``, ``presets``, ``tasks``, ``evaluate``, ``results``, ``cost``,
-``viz``, ``contenders``, ``experiment``.
+``viz``, ``diffusers_layout``, ``card``, ``pretrained``, ``contenders``, ``experiment``.
 """
 
 from emlib.data import Split, load
@@ -16,6 +16,7 @@ from emlib.mixture import GaussianMixture, MixtureStep, mixture_em, mixture_m_st
 from emlib.operators import GaussianBlur, Identity, Measurements, PixelMask, measure, random_mask
 from emlib.posterior import diffpir, dps, dps_squared, mmps, pigdm, posterior_mean, reconstruct
 from emlib.presets import Preset, preset
+from emlib.pretrained import load_pretrained, save_pretrained
 from emlib.rng import randn, streams
 from emlib.schedule import Schedule, add_noise, linear_schedule, time_grid
 from emlib.settings import EMSettings, Phases
@@ -61,6 +62,7 @@ __all__ = [
     "frechet_distance",
     "linear_schedule",
     "load",
+    "load_pretrained",
     "load_unet",
     "lpips_distance",
     "make_task",
@@ -82,6 +84,7 @@ __all__ = [
     "reverse_step",
     "run_em",
     "sample",
+    "save_pretrained",
     "search",
     "save_unet",
     "searched_dps",

@@ -1,6 +1,6 @@
-"""The command line: ``python -m emlib em | train | reconstruct | experiment | cost | weights``, each with ``--help``.
+"""The command line: ``python -m emlib em | train | reconstruct | export | experiment | cost | weights``.
 
-``torchrun --nproc-per-node=N -m emlib em ...`` runs EM on N processes.
+Each has its ``--help``. ``torchrun --nproc-per-node=N -m emlib em ...`` runs EM on N processes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ from emlib.commands import SAMPLERS, em_command, reconstruct_command, train_comm
 from emlib.experiment import METHODS, experiment_command
 from emlib.guidance import RULES
 from emlib.presets import PRESETS
+from emlib.pretrained import export_command
 from emlib.ranks import joined
+
+PRIOR = "a safetensors file of emlib's, a folder in diffusers' layout, or its name at the Hugging Face hub"
 
 
 def main(words: list[str] | None = None) -> int:
@@ -73,8 +76,13 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = command("reconstruct", reconstruct_command, "Reconstructs held-out broken pictures with a trained prior.")
     task(sub)
-    sub.add_argument("--prior", type=Path, required=True, help="safetensors file of the prior")
+    sub.add_argument("--prior", required=True, help=PRIOR)
     sub.add_argument("--picture", type=Path, help="write a picture of the first reconstructions here")
+
+    sub = command("export", export_command, "Writes a prior as a folder for diffusers and the hub, with a model card.")
+    sub.add_argument("--prior", required=True, help=PRIOR)
+    sub.add_argument("--out", type=Path, required=True, help="folder to make; its name is the card's title")
+    sub.add_argument("--result", type=Path, help="recorded run (JSON) whose command and numbers go into the card")
 
     sub = command("experiment", experiment_command, "Runs each method of a table that has no result yet; gathers all.")
     sub.add_argument("name", help="an experiment in experiments/, or the path of a JSON file like them")
