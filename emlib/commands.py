@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import functools
-import shlex
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -23,7 +22,7 @@ from emlib.posterior import diffpir, dps, mmps, pigdm, reconstruct
 from emlib.presets import Preset, preset
 from emlib.pretrained import load_pretrained
 from emlib.ranks import ranks
-from emlib.results import write_result
+from emlib.results import command_line, write_result
 from emlib.schedule import Schedule, linear_schedule
 from emlib.starts import fit_gaussian, preprocessed
 from emlib.tasks import Task, make_task
@@ -135,10 +134,8 @@ def train_command(args: argparse.Namespace) -> None:
     for step in bar:
         losses.append(step.loss)
         bar.set_postfix(loss=f"{sum(losses[-50:]) / len(losses[-50:]):.4f}", refresh=False)
-    words = ["--preset", p.name, *(["--data", args.data] if args.data else []), "--seed", str(args.seed)]
-    command = shlex.join(["python", "-m", "emlib", "train", *words, "--out", str(args.out)])
     about = {"data": task.about["data"], "pictures": str(len(images)), "size": str(images.shape[-1])}
-    save_unet(step.ema, args.out, command=command, **about, loss=f"{sum(losses[-50:]) / 50:.4f}")
+    save_unet(step.ema, args.out, command=command_line(), **about, loss=f"{sum(losses[-50:]) / 50:.4f}")
     print(f"weights: {args.out}")
 
 

@@ -36,8 +36,10 @@ def table(card):
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
 
-def test_a_prior_is_trained_exported_and_used_from_its_folder(toy, capsys):
-    assert main(["train", "--preset", "toy", "--seed", "3", "--out", "prior.safetensors"]) == 0
+def test_a_prior_is_trained_exported_and_used_from_its_folder(toy, capsys, monkeypatch):
+    words = ["train", "--preset", "toy", "--seed", "3", "--out", "prior.safetensors"]
+    monkeypatch.setattr("sys.argv", ["emlib/__main__.py", *words])
+    assert main(words) == 0
     assert main(["export", "--prior", "prior.safetensors", "--out", "clean-prior"]) == 0
     assert "clean-prior" in capsys.readouterr().out
     card = (toy / "clean-prior" / "README.md").read_text()
