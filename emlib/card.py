@@ -17,6 +17,9 @@ LICENCES = {
 }
 """What may be done with pictures, by the first word or words of the data set's name (:mod:`emlib.data`)."""
 
+SAME = ("data", "fingerprint", "operator", "fraction", "noise_std", "sampler", "seed")
+"""Settings by which a network and a recorded run know each other."""
+
 UNKNOWN = "Whose the pictures are was not kept with the weights. Say it here before you publish them."
 
 FRONT = """---
@@ -37,11 +40,15 @@ def model_card(model: UNet, name: str, notes: Mapping[str, str], record: Mapping
         record: a recorded run (:func:`emlib.results.read_result`), for its command, settings and numbers.
 
     Raises:
-        ValueError: if the note "settings" is not what a run of EM keeps.
+        ValueError: if the note "settings" is not what a run of EM keeps, or the recorded run is not the network's own.
     """
     record = record or {"settings": {}, "rows": []}
-    settings = {**_kept(notes), **record["settings"]}
-    data = notes.get("data") or settings.get("data")
+    kept, said = _kept(notes), record["settings"]
+    if odd := [key for key in SAME if key in kept and key in said and kept[key] != said[key]]:
+        there, here = ({key: x[key] for key in odd} for x in (said, kept))
+        raise ValueError(f"the recorded run has {there}, but the network comes from {here}; name its own run")
+    settings = {**kept, **said}
+    data = settings.get("data")
     parts = [
         f"{FRONT}\n# {name}",
         _what(model, notes, settings),
@@ -50,15 +57,15 @@ def model_card(model: UNet, name: str, notes: Mapping[str, str], record: Mapping
         _use(model, name, notes),
         f"## The pictures\n\n{_licence(data)}\nWhat it draws can be near copies of them: look before you publish.",
     ]
-    if settings:
+    if settings.keys() - {"data"}:
         parts.append(f"## All settings\n\n```json\n{json.dumps(settings, indent=1)}\n```")
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def _kept(notes: Mapping[str, str]) -> dict[str, Any]:
-    """The settings that a run of EM keeps with its priors."""
+    """The settings that are kept with the weights: those of a run of EM, and the data set of any training."""
     try:
-        return dict(json.loads(notes.get("settings", "{}")))
+        return {**json.loads(notes.get("settings", "{}")), **({"data": notes["data"]} if "data" in notes else {})}
     except (ValueError, TypeError):
         raise ValueError(f"the note 'settings' is no JSON object: {notes['settings'][:80]!r}") from None
 

@@ -99,6 +99,15 @@ def test_a_prior_of_em_carries_its_run_into_the_card(toy):
     assert "before any broken picture" in (toy / "first" / "README.md").read_text()
 
 
+def test_another_runs_numbers_stay_out_of_the_card():
+    model, notes = emlib.build_unet(CFG, 0), {"iteration": "1", "settings": json.dumps({"operator": "blur", "seed": 0})}
+    record = {"settings": {"operator": "mask", "seed": 0}, "rows": [{"PSNR": 20.0}]}
+    with pytest.raises(ValueError, match=r"has \{'operator': 'mask'\}, .* from \{'operator': 'blur'\}; name its own"):
+        model_card(model, "net", notes, record)
+    record["settings"]["operator"] = "blur"
+    assert "| PSNR |" in model_card(model, "net", notes, record)
+
+
 @pytest.mark.parametrize(
     ("data", "says"),
     [

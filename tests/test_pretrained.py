@@ -6,6 +6,7 @@ import pickle
 import re
 import shutil
 import sys
+from functools import partial
 
 import huggingface_hub
 import pytest
@@ -327,7 +328,7 @@ class Trap:
         return (open, (Trap.path, "w"))
 
 
-@pytest.mark.parametrize("write", [pickle.dump, torch.save], ids=["pickle", "torch.save"])
+@pytest.mark.parametrize("write", [partial(pickle.dump, protocol=2), torch.save], ids=["pickle", "torch.save"])
 def test_nothing_in_a_pickled_file_runs(folder, tmp_path, write):
     Trap.path = str(tmp_path / "sprung")
     (folder / pretrained.WEIGHTS).unlink()
