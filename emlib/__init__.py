@@ -1,9 +1,12 @@
 """emlib: clean diffusion models from corrupted pictures, by expectation-maximisation.
 
-The modules, from the ground up: ``ranks``, ``rng``, ``files``, ``schedule``, ``unet``, ``diffusion``,
-``speed``, ``training``, ``mixture``, ``operators``, ``posterior``, ``rules``, ``guidance``, ``starts``, ``settings``,
-``folder``, ``em``, ``baselines``, ``data``, ``frechet``, ``metrics``, ``fid``, ``presets``, ``tasks``, ``evaluate``,
-``reference``, ``results``, ``cost``, ``viz``, ``sampling``, ``contenders``, ``experiment``.
+The modules, from the ground up:
+
+``ranks``, ``rng``, ``files``, ``schedule``, ``unet``, ``diffusion``, ``speed``, ``placing``, ``training``, ``mixture``,
+``operators``, ``posterior``, ``rules``, ``guidance``, ``starts``, ``settings``, ``folder``, ``em``, ``baselines``,
+``pictures``, ``originals``, ``data``, ``frechet``, ``metrics``, ``fid``, ``presets``, ``tasks``, ``evaluate``,
+``reference``, ``results``, ``cost``, ``display``, ``tables``, ``viz``, ``diffusers_layout``, ``card``, ``pretrained``,
+``sampling``, ``contenders``, ``variations``, ``experiment``.
 """
 
 from emlib.data import Split, load
@@ -17,6 +20,7 @@ from emlib.mixture import GaussianMixture, MixtureStep, mixture_em, mixture_m_st
 from emlib.operators import GaussianBlur, Identity, Measurements, PixelMask, measure, random_mask
 from emlib.posterior import diffpir, dps, dps_squared, mmps, pigdm, posterior_mean, reconstruct
 from emlib.presets import Preset, preset
+from emlib.pretrained import load_pretrained, save_pretrained
 from emlib.rng import randn, streams
 from emlib.schedule import Schedule, add_noise, linear_schedule, time_grid
 from emlib.settings import EMSettings, Phases
@@ -63,6 +67,7 @@ __all__ = [
     "inception_missing",
     "linear_schedule",
     "load",
+    "load_pretrained",
     "load_unet",
     "lpips_distance",
     "make_task",
@@ -84,6 +89,7 @@ __all__ = [
     "reverse_step",
     "run_em",
     "sample",
+    "save_pretrained",
     "search",
     "save_unet",
     "searched_dps",

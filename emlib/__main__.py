@@ -1,5 +1,5 @@
 """The command line: ``python -m emlib COMMAND``, each with ``--help``:
-em, train, reconstruct, evaluate, experiment, cost, weights.
+em, train, reconstruct, evaluate, export, experiment, cost, weights.
 
 ``torchrun --nproc-per-node=N -m emlib em ...`` runs EM on N processes, ``evaluate`` likewise.
 """
@@ -20,6 +20,7 @@ from emlib.experiment import METHODS, experiment_command
 from emlib.fid import fetch_inception
 from emlib.guidance import RULES
 from emlib.presets import PRESETS
+from emlib.pretrained import export_command
 from emlib.ranks import joined
 
 
@@ -75,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = command("reconstruct", reconstruct_command, "Reconstructs held-out broken pictures with a trained prior.")
     task(sub)
-    sub.add_argument("--prior", type=Path, required=True, help="safetensors file of the prior")
+    sub.add_argument("--prior", required=True, help=sampling.PRIOR)
     sub.add_argument("--picture", type=Path, help="write a picture of the first reconstructions here")
 
     sampling.add_arguments(
@@ -83,6 +84,11 @@ def _parser() -> argparse.ArgumentParser:
             "evaluate", sampling.evaluate_command, "Draws samples from a prior; FID (or FD-AlexNet) to real pictures."
         )
     )
+
+    sub = command("export", export_command, "Writes a prior as a folder for diffusers and the hub, with a model card.")
+    sub.add_argument("--prior", required=True, help=sampling.PRIOR)
+    sub.add_argument("--out", type=Path, required=True, help="folder to make; its name is the card's title")
+    sub.add_argument("--result", type=Path, help="recorded run (JSON) whose command and numbers go into the card")
 
     sub = command("experiment", experiment_command, "Runs each method of a table that has no result yet; gathers all.")
     sub.add_argument("name", help="an experiment in experiments/, or the path of a JSON file like them")

@@ -229,7 +229,7 @@ def plan(p: Preset, rate: float, sampler: str = "mmps", searched: bool = True) -
         raise ValueError(f"unknown sampler {sampler!r}; there are {', '.join(SAMPLERS)}")
     if not rate > 0:
         raise ValueError(f"a device does more than 0 FLOP/s, got rate={rate}")
-    side = 28 if p.data == "embedded" else 32
+    side = p.size
     cost, (steps, passes) = network_cost(p.unet, side), SAMPLERS[sampler](p)
     size = FLOAT * cost.parameters
 

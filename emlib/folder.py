@@ -87,7 +87,8 @@ class RunFolder:
     def save_prior(self, k: int, model: UNet) -> None:
         """Keeps the network after iteration k; the snapshot of its training is not needed any more."""
         if self.path and ranks().first:
-            save_unet(model, self.path / f"prior_{k:02d}.safetensors")
+            settings = (self.path / "settings.json").read_text()  # as the run claimed the folder with
+            save_unet(model, self.path / f"prior_{k:02d}.safetensors", iteration=str(k), settings=settings)
             self._snapshot(k).unlink(missing_ok=True)
 
     def _snapshot(self, k: int) -> Path:

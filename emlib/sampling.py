@@ -29,13 +29,15 @@ from emlib.files import whole
 from emlib.folder import RunFolder
 from emlib.posterior import BLOCK
 from emlib.presets import preset
+from emlib.pretrained import load_pretrained
 from emlib.ranks import ranks, wait_for_all
 from emlib.reference import FEATURES, Feature, choose_features, len_of, score
 from emlib.results import write_result
 from emlib.schedule import Schedule, linear_schedule, time_grid
 from emlib.speed import quick
-from emlib.unet import UNet, load_unet
+from emlib.unet import UNet
 
+PRIOR = "a safetensors file of emlib's, a folder in diffusers' layout, or its name at the Hugging Face hub"
 SHARD = 256
 """Pictures in a file, drawn by one process; a multiple of BLOCK, so that batches of a shard are too."""
 SHOWN = 100
@@ -52,8 +54,8 @@ def evaluate_command(args: argparse.Namespace) -> None:
         raise ValueError(f"--samples and --batch must be at least 1, got {count} and {batch}")
     time_grid(schedule, steps)  # refuses a number of steps that the schedule lacks
     check_eta(args.eta)
-    prior = load_unet(args.prior)
-    data = load(args.data or p.data, channels=prior.cfg.in_channels)
+    prior = load_pretrained(args.prior)
+    data = load(args.data or p.data, p.size, prior.cfg.in_channels)
     shape = picture_shape(prior, data)
     features, left_out = choose_features(args.feature, count, len_of(data))
     drawn = {"prior": fingerprint(prior), "shape": shape, "steps": steps, "eta": args.eta, "seed": args.seed}
@@ -98,9 +100,9 @@ def _print_rows(features: list[Feature], rows: list[dict[str, Any]]) -> None:
 
 def add_arguments(sub: argparse.ArgumentParser) -> None:
     """The words that ``emlib evaluate`` understands."""
-    sub.add_argument("--prior", type=Path, required=True, help="safetensors file of the prior")
+    sub.add_argument("--prior", required=True, help=PRIOR)
     sub.add_argument("--preset", help="sizes (default: EMLIB_PRESET, then pocket)")
-    sub.add_argument("--data", help="real pictures: embedded, cifar10 or a folder (default: the preset's)")
+    sub.add_argument("--data", help="real pictures: embedded, cifar10, celeba or a folder (default: the preset's)")
     sub.add_argument("--samples", type=int, help="how many to draw (default: the preset's; 50000 in the literature)")
     sub.add_argument("--steps", type=int, help="network calls of each (default: the preset's)")
     sub.add_argument("--eta", type=float, default=0.0, help="0 for DDIM, 1 for ancestral sampling (default: 0)")

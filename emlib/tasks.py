@@ -62,7 +62,7 @@ def make_task(
         raise ValueError("the noise task without noise leaves nothing to do; set noise_std, for example 0.2")
     make_operator(operator, 1, 2 * preset.unet.stride + 8, fraction, seed)  # refuses a bad name or fraction at once
     channels = preset.unet.in_channels
-    split = load(data or preset.data, size=32, channels=channels)
+    split = load(data or preset.data, size=preset.size, channels=channels)
     _, found, size, width = split.corrupted.shape
     if found != channels or size % preset.unet.stride or size != width:
         raise ValueError(

@@ -31,7 +31,8 @@ def test_an_unknown_preset_is_named_beside_the_known_ones(monkeypatch):
 
 @pytest.mark.parametrize("p", PRESETS.values(), ids=PRESETS)
 def test_the_sizes_of_a_preset_fit_each_other(p):
-    side, channels = (28, 1) if p.data == "embedded" else (32, 3)
+    side, channels = {"embedded": (28, 1), "cifar10": (32, 3), "celeba": (64, 3)}[p.data]
+    assert p.size == side
     assert p.unet.in_channels == channels
     assert side % p.unet.stride == 0
     assert p.clean <= 500
@@ -45,7 +46,13 @@ def test_the_sizes_of_a_preset_fit_each_other(p):
 
 @pytest.mark.parametrize(
     ("name", "low", "high"),
-    [("pocket", 1.0, 2.0), ("pocket-color", 1.0, 2.0), ("colab", 7.0, 13.0), ("paper", 35.7, 35.75)],
+    [
+        ("pocket", 1.0, 2.0),
+        ("pocket-color", 1.0, 2.0),
+        ("colab", 7.0, 13.0),
+        ("paper", 35.7, 35.75),
+        ("paper-celeba", 113.6, 113.7),
+    ],
 )
 def test_the_networks_have_the_size_the_design_gives(name, low, high):
     with torch.device("meta"):
@@ -149,4 +156,6 @@ def test_a_folder_of_ones_own_pictures_makes_a_task(tmp_path):
     for i in range(40):
         Image.fromarray(np.full((30, 40, 3), 6 * i, np.uint8)).save(tmp_path / f"{i}.png")
     task = emlib.make_task(replace(SMOKE, clean=4, observations=32, held_out=4), data=str(tmp_path))
-    assert task.measurements.y.shape == (32, 1, 32, 32)
+    assert task.measurements.y.shape == (32, 1, 28, 28)
+    task = emlib.make_task(replace(SMOKE, size=64, clean=4, observations=32, held_out=4), data=str(tmp_path))
+    assert task.measurements.y.shape == (32, 1, 64, 64)
