@@ -155,7 +155,7 @@ def test_fewer_iterations_cut_every_budget(toy):
     p = experiment.read_experiment("toy").sizes()
     assert p.em == replace(presets.POCKET.em, iterations=3)
     assert p.prior_updates - p.em.init_updates == presets.POCKET.prior_updates - p.em.init_updates - 2 * p.em.m_updates
-    assert experiment.read_experiment("table-embedded-mask").sizes() == presets.POCKET
+    assert experiment.read_experiment("starts-embedded-mask").sizes() == presets.POCKET
 
 
 def test_a_finished_method_is_never_run_again(toy, monkeypatch):
