@@ -176,12 +176,13 @@ def keep_pictures(outcome: Outcome, samples: Tensor | None, task: Task, path: Pa
 
 
 def gather(experiment: Experiment, name: str, folder: Path, out: Path) -> list[str]:
-    """Writes all rows that there are to one recorded run, and the first seed's pictures beside it.
+    """Writes all rows that there are to one recorded run, and beside it the first seed's pictures: what was restored
+    (NAME.png), and what was drawn from the priors (NAME-samples.png).
 
     Returns:
         What has no file yet.
     """
-    parts, missing, shown = [], [], {}
+    parts, missing, shown, drawn = [], [], {}, {}
     for seed in experiment.seeds:
         for method in experiment.methods:
             file = folder / f"seed-{seed}" / f"{method}.json"
@@ -191,6 +192,7 @@ def gather(experiment: Experiment, name: str, folder: Path, out: Path) -> list[s
             parts.append(json.loads(file.read_text()))
             if seed == experiment.seeds[0]:
                 pictures = load_file(file.with_suffix(".safetensors"))
+                drawn |= {method: pictures.pop("samples")} if "samples" in pictures else {}
                 shown |= {"truth": pictures.pop("truth"), **{f"{method}: {by}": x for by, x in pictures.items()}}
     if parts:
         task = {key: value for key, value in parts[0]["task"].items() if key != "seed"}
@@ -199,4 +201,6 @@ def gather(experiment: Experiment, name: str, folder: Path, out: Path) -> list[s
         rows = [row for part in parts for row in part["rows"]]
         write_result(out, name, settings, rows, sum(part["rows"][0]["seconds"] for part in parts))
         save_grid(shown, out.with_suffix(".png"))
+        if drawn:
+            save_grid(drawn, out.with_name(f"{out.stem}-samples.png"))
     return missing
