@@ -1,14 +1,15 @@
 """emlib: clean diffusion models from corrupted pictures, by expectation-maximisation.
 
-The modules, from the ground up: ``ranks``, ``rng``, ``files``, ``schedule``, ``unet``, ``diffusion``,
-``speed``, ``training``, ``mixture``, ``operators``, ``posterior``, ``rules``, ``guidance``, ``starts``, ``settings``,
-``folder``, ``em``, ``baselines``, ``data``, ``metrics``, ``presets``, ``tasks``, ``evaluate``, ``results``, ``cost``,
-``viz``, ``contenders``, ``experiment``.
+The modules, from the ground up: ``lost``, ``ranks``, ``rng``, ``files``, ``schedule``, ``unet``, ``diffusion``,
+``machine``, ``speed``, ``training``, ``mixture``, ``operators``, ``posterior``, ``rules``, ``guidance``, ``starts``,
+``settings``, ``folder``, ``progress``, ``em``, ``baselines``, ``data``, ``metrics``, ``presets``, ``tasks``, ``evaluate``,
+``results``, ``cost``, ``sizing``, ``job``, ``room``, ``preflight``, ``dry_run``, ``board``, ``viz``, ``contenders``,
+``experiment``.
 """
 
 from emlib.data import Split, load
 from emlib.diffusion import SampleStep, diffusion_loss, predict_x0, reverse_step, sample
-from emlib.em import Iteration, Progress, run_em, watch
+from emlib.em import run_em
 from emlib.evaluate import against_real, against_truth, draw, features_or_none
 from emlib.guidance import oracle, search, searched_dps, sweep
 from emlib.metrics import alexnet_missing, fd_alexnet, frechet_distance, lpips_distance, psnr, ssim
@@ -16,6 +17,7 @@ from emlib.mixture import GaussianMixture, MixtureStep, mixture_em, mixture_m_st
 from emlib.operators import GaussianBlur, Identity, Measurements, PixelMask, measure, random_mask
 from emlib.posterior import diffpir, dps, dps_squared, mmps, pigdm, posterior_mean, reconstruct
 from emlib.presets import Preset, preset
+from emlib.progress import Iteration, Progress, watch
 from emlib.rng import randn, streams
 from emlib.schedule import Schedule, add_noise, linear_schedule, time_grid
 from emlib.settings import EMSettings, Phases

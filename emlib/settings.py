@@ -60,6 +60,7 @@ class EMSettings:
         snapshot: training updates after which a training halfway is kept on disk.
         phases: the second phase, if there is one.
         speed: how the network computes.
+        e_speed: how it computes in E-steps, where not so; float16 is allowed there.
         seed: seed of everything random.
     """
 
@@ -75,7 +76,13 @@ class EMSettings:
     snapshot: int = 200
     phases: Phases = Phases()
     speed: Speed = FLOAT32
+    e_speed: Speed | None = None
     seed: int = 0
+
+    @property
+    def sampling(self) -> Speed:
+        """How the network computes when it samples."""
+        return self.e_speed or self.speed
 
 
 def over(scales: Sequence[float | None], iterations: int, phases: Phases) -> bool:
