@@ -2,9 +2,9 @@
 
 The modules, from the ground up: ``lost``, ``ranks``, ``rng``, ``files``, ``schedule``, ``unet``, ``diffusion``,
 ``machine``, ``speed``, ``training``, ``mixture``, ``operators``, ``posterior``, ``rules``, ``guidance``, ``starts``,
-``settings``, ``folder``, ``progress``, ``em``, ``baselines``, ``data``, ``metrics``, ``presets``, ``tasks``, ``evaluate``,
-``results``, ``cost``, ``sizing``, ``job``, ``room``, ``preflight``, ``dry_run``, ``board``, ``viz``, ``contenders``,
-``experiment``.
+``settings``, ``folder``, ``progress``, ``em``, ``baselines``, ``data``, ``metrics``, ``presets``, ``tasks``,
+``evaluate``, ``results``, ``cost``, ``sizing``, ``job``, ``room``, ``preflight``, ``dry_run``, ``board``, ``viz``,
+``contenders``, ``experiment``.
 """
 
 from emlib.data import Split, load

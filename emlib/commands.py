@@ -26,7 +26,7 @@ from emlib.posterior import diffpir, dps, mmps, pigdm, reconstruct
 from emlib.preflight import checks, refuse
 from emlib.presets import Preset, preset
 from emlib.progress import watch
-from emlib.ranks import first_before_others, ranks
+from emlib.ranks import ranks
 from emlib.results import write_result
 from emlib.schedule import Schedule, linear_schedule
 from emlib.speed import quick
@@ -44,9 +44,7 @@ def em_command(args: argparse.Namespace) -> int:
     p, settings, folder = job.preset, job.settings, job.folder
     refuse(checks(job, em_stages(job), device))
     say = print if here.first else (lambda *words: None)
-    with first_before_others():
-        task = _task(args, p)
-    schedule = linear_schedule().to(device)
+    schedule, task = linear_schedule().to(device), _task(args, p)
     measurements, held_out = moved(task.measurements, device), moved(task.held_out, device)
     e_step = choose_e_step(args.sampler, args.scale, args.seed, p, schedule, measurements)
     say(f"EM at preset {p.name}: {len(task.measurements)} broken pictures, start {args.start}; kept in {folder}")

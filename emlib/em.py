@@ -19,7 +19,6 @@ from torch import Tensor
 from emlib import ranks
 from emlib.diffusion import Eps, check_images
 from emlib.folder import RunFolder, fingerprint
-from emlib.machine import near
 from emlib.operators import Measurements
 from emlib.posterior import Sampler, reconstruct
 from emlib.progress import Iteration, Progress
@@ -223,7 +222,6 @@ def _fit(
     """theta = argmax E[log p_theta(x)], by the diffusion loss; k = 0 is the first prior."""
     if (done := keep.prior(k)) is not None:
         return done.to(next(model.parameters()).device)
-    images = near(images, next(model.parameters()).device)
     stage, seed = "M-step" if k else "first prior", settings.seed * 1000 + k  # other times and noises in each M-step
     loop = train(
         model,

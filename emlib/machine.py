@@ -10,13 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 RESERVE = 0.8
 """Share of the free memory that a batch may be sized to: allocators round up and convolutions take working space."""
-
-NEAR = 0.1
-"""Share of a GPU's free memory that the pictures of a training may take."""
 
 
 def pick_device() -> str:
@@ -43,13 +39,6 @@ def _available() -> int:
             if line.startswith("MemAvailable:"):
                 return 1024 * int(line.split()[1])
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-
-
-def near(images: Tensor, device: torch.device) -> Tensor:
-    """The pictures on the GPU, where they take but a small part of it (:data:`NEAR`); else where they are."""
-    if device.type == "cpu" or images.device == device:
-        return images
-    return images.to(device) if images.numel() * images.element_size() <= NEAR * free_memory(device) else images
 
 
 def matmul_rate(device: str, precision: torch.dtype, side: int, repeats: int = 10) -> float:

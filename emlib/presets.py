@@ -168,8 +168,8 @@ PAPER = replace(
 # M-step: batches of 256, so twice as many updates for the same work; DDPM itself took 128 at this rate (Ho et al.
 #   2020). Phase 1 goes on from weights that know most already: 200 epochs of 5,000 pictures, not 1,000.
 # First prior: fifty pictures are known by heart long before 10,000 updates.
-# Phase 2: afresh once, not three times, since its E-step already has the prior of all of phase 1; 300 epochs, not 1,000.
-#   At the book's size a reset did not pay at all (chapter 10).
+# Phase 2: afresh once, not three times, since its E-step already has the prior of all of phase 1; and 300 epochs, not
+#   1,000. At the book's size a reset did not pay at all (chapter 10).
 # Scores of an iteration: 10,000 pictures in 50 calls; for a table, score the last prior again with 50,000.
 # None of the cuts in training has been measured at this size.
 PAPER_FAST = replace(

@@ -78,19 +78,6 @@ def wait_for_all() -> None:
         distributed.barrier()
 
 
-@contextmanager
-def first_before_others() -> Iterator[None]:
-    """Runs a block in the first process, then in all others: what the first one fetches, they find."""
-    here = ranks()
-    if not here.first:
-        wait_for_all()
-    try:
-        yield
-    finally:
-        if here.first:
-            wait_for_all()
-
-
 def as_the_first(number: float) -> float:
     """The first process's number, for all: two cards may differ in the last bit, and a search then in its answer."""
     if ranks().world == 1:
