@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import sys
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -218,6 +219,7 @@ def _print_row(row: dict[str, Any], head: bool = False) -> None:
     columns = {"PSNR": "9.2f", "LPIPS": "8.4f", "FD-AlexNet": "11.2f", "seconds": "8.0f"}
     cells = [f"{row[key]:>{form}}" if key in row else " " * int(form.split(".")[0]) for key, form in columns.items()]
     tqdm.write(f"{name!s:>10} {' '.join(cells)}".rstrip())
+    sys.stdout.flush()  # a log file is read while the run goes on
 
 
 def save_grid(rows: dict[str, Tensor], path: Path) -> None:

@@ -83,8 +83,8 @@ def job_of(args: argparse.Namespace) -> Job:
     p = preset(args.preset)
     given = {"iterations": args.iterations, "e_batch": args.e_batch, "train_batch": args.train_batch}
     given = {name: value for name, value in given.items() if value is not None}
-    if bad := [f"--{name.replace('_', '-')} {value}" for name, value in given.items() if value < 1]:
-        raise ValueError(f"{' and '.join(bad)} must be at least 1")
+    if bad := [f"--{name.replace('_', '-')} must be at least 1, got {v}" for name, v in given.items() if v < 1]:
+        raise ValueError("; ".join(bad))
     p = replace(p, em=replace(p.em, seed=args.seed, **given))
     folder = args.folder or Path("runs") / f"em-{args.operator}-{args.sampler}-{p.name}"
     board = None if args.tensorboard is None else Path(args.tensorboard) if args.tensorboard else folder / "tensorboard"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -68,6 +69,7 @@ def _listen() -> signal.Handlers:
 def _end() -> None:
     """Says it, unless another process has, and ends at once: all files are whole at any moment."""
     _ENDING.acquire()  # for good: whichever thread comes second must not end the process before the first has spoken
+    sys.stdout.flush()  # rows of the table, which would be lost
     if _first_to_say():
         os.write(2, (MESSAGE + "\n").encode())
     os._exit(STATUS)

@@ -27,7 +27,7 @@ class Need:
         bytes: what all processes on this machine need of it.
         free: what there is.
         option: the command line's option for the batch that takes it; none for the pictures alone.
-        batch: largest batch that fits, for all processes; 0 if none does.
+        batch: where it does not fit, the largest batch that would, for all processes; 0 if none does.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Need:
     def remedy(self) -> str:
         """What to do where it does not fit."""
         if not self.batch:
-            return "not even a small batch fits; take a smaller preset or a larger machine"
+            return "take a smaller preset or a larger machine"
         change = "another run" if self.option == "--train-batch" else "the same pictures"
         return f"{self.option} {self.batch} fits and gives {change}"
 
@@ -79,8 +79,10 @@ def memory_needs(job: Job, stages: list[Stage], device: str) -> Iterator[Need]:
     def need(what: str, option: str, stage: Stage, precision: str, backward: int, split: int) -> Need:
         live = stage.activations / split * (1.0 if precision == "float32" else HALF)
         whole = held * (stage.bytes - stage.activations + live + beside)
-        fits = fitting_batch(p.unet, side(p), free / held - beside, backward, train=option == "--train-batch")
-        return Need(f"{where}, {what}", whole, free, option, fits * split)
+        fits = 0
+        if whole > free:
+            fits = split * fitting_batch(p.unet, side(p), free / held - beside, backward, option == "--train-batch")
+        return Need(f"{where}, {what}", whole, free, option, fits)
 
     sampled = max((s for s in stages if s.name.startswith("E-step")), key=lambda s: s.bytes)
     passes = round(sampled.gradients / sampled.forwards)

@@ -94,7 +94,8 @@ def test_colab_runs_chapters_8_and_11_within_an_hour_on_a_t4():
     em = hours(p, "T4", sampling_rate=half)
     one = cost.network_cost(p.unet, 32)
     mmps, dps = (n * one.forward + n * k * one.gradient for n, k in (cost.SAMPLERS[s](p) for s in ("mmps", "dps")))
-    # the chapter calls the clean prior in float32: on all measurements, with DPS and its search, and three times held out
+    # the chapter calls the clean prior in float32: on all measurements, with DPS and its search, and three times on
+    # held-out pictures
     clean = mmps * (p.observations + 3 * p.held_out) + dps * (256 + 32 * cost.CALLS)
     withheld = mmps * 64 * 2 * (p.em.iterations + 1)
     # and draws one more crowd in float32 for it; EM's crowds, counted in float16 above, are in float32 too

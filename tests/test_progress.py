@@ -47,7 +47,7 @@ def test_a_line_comes_now_and_then_with_speed_and_remaining_time(clock, capsys):
     assert list(progress.lines(iter(events), every=60)) == events
     assert capsys.readouterr().err.splitlines() == [
         "EM 1 E-step 6/12, 0.2 images/s, 60 s left",
-        "EM 1 E-step 12/12, 0.2 images/s, took 120 s",
+        "EM 1 E-step 12/12, 0.2 images/s, took 2 min",
         "EM 1 M-step 2/2, loss 0.2500, 0.8 images/s, took 10 s",
     ]
 
