@@ -1,11 +1,10 @@
-"""The paper's pipeline at toy size, to be run by several processes: ``python paper_process.py FOLDER DROPOUT``.
+"""The paper's pipeline at toy size, to be run by several processes: ``python paper_process.py FOLDER``.
 
 Two phases, the first on half of the observations, and DPS with a scale that is searched in each E-step.
 """
 
 import os
 import sys
-from dataclasses import replace
 
 import torch
 
@@ -28,12 +27,12 @@ SETTINGS = emlib.EMSettings(
 )
 
 
-def loop(folder, dropout):
+def loop(folder):
     schedule = emlib.linear_schedule()
     x = torch.rand(30, 1, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
     m = emlib.measure(x[:18], emlib.random_mask(18, 8, 0.6, 0), 0.0, seed=0)
     e_step = emlib.searched_dps("residual", m.select(range(4)), schedule, 4, seed=0, scales=(0.5, 1.0, 2.0))
-    return emlib.run_em(m, x[18:], replace(UNET, dropout=float(dropout)), schedule, e_step, SETTINGS, folder)
+    return emlib.run_em(m, x[18:], UNET, schedule, e_step, SETTINGS, folder)
 
 
 if __name__ == "__main__":

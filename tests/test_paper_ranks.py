@@ -30,26 +30,29 @@ def _one_thread():
     torch.set_num_threads(before)
 
 
-def run_by_two(folder, dropout):
-    done = subprocess.run(
-        [*TORCHRUN, str(folder), str(dropout)], capture_output=True, text=True, env=ONE_THREAD, timeout=100
-    )
+def run_by_two(folder):
+    done = subprocess.run([*TORCHRUN, str(folder)], capture_output=True, text=True, env=ONE_THREAD, timeout=100)
     assert done.returncode == 0, done.stderr[-2000:]
     assert lost.MESSAGE not in done.stderr
     return done.stdout
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    """The folder of an unbroken run by two processes."""
+    folder = tmp_path_factory.mktemp("two")
+    assert {line.split()[0] for line in run_by_two(folder).splitlines()} == {"0", "1"}
+    return folder
 
 
 def weights(folder, k):
     return emlib.load_unet(folder / f"prior_{k:02d}.safetensors").state_dict()
 
 
-def test_each_stage_of_two_processes_is_that_of_one(tmp_path):
+def test_each_stage_of_two_processes_is_that_of_one(two, tmp_path):
     """Each stage begins with what the two processes had: what training makes of a rounding error, a sampler would
     magnify, so whole runs cannot agree to 1e-5. Dropout is 0: each process drops other activations, by design, so that
     two do not train on one mask twice; with it trainings agree in distribution only."""
-    two = tmp_path / "two"
-    said = run_by_two(two, 0.0)
-    assert {line.split()[0] for line in said.splitlines()} == {"0", "1"}
     phases = {}
     for k in range(4):
         one = tmp_path / f"one{k}"
@@ -61,9 +64,7 @@ def test_each_stage_of_two_processes_is_that_of_one(tmp_path):
             for file in two.glob(before):
                 shutil.copy(file, one)
         step = next(
-            event
-            for event in paper_process.loop(one, 0.0)
-            if isinstance(event, emlib.Iteration) and event.iteration == k
+            event for event in paper_process.loop(one) if isinstance(event, emlib.Iteration) and event.iteration == k
         )
         phases[k] = step.phase
         if k:
@@ -80,7 +81,7 @@ def test_each_stage_of_two_processes_is_that_of_one(tmp_path):
 def killed(folder, rank, moment):
     """Starts two processes, kills one of them (SIGKILL) at a moment, and gives what torchrun says and the seconds."""
     with subprocess.Popen(
-        [*TORCHRUN, str(folder), "0.1"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ONE_THREAD
+        [*TORCHRUN, str(folder)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ONE_THREAD
     ) as process:
         seen = next((line.split() for line in process.stdout if line.startswith(f"{rank} ") and moment in line), None)
         assert seen, f"the run ended before {moment!r}"
@@ -90,22 +91,21 @@ def killed(folder, rank, moment):
     return process.returncode, said, time.monotonic() - start
 
 
-def test_killing_either_process_ends_both_with_one_line_and_a_rerun_ends_as_an_unbroken_run(tmp_path):
+def test_killing_either_process_ends_both_with_one_line_and_a_rerun_ends_as_an_unbroken_run(two, tmp_path):
     """First the second process in an E-step, then, in the rerun, the first one in the training after it."""
-    broken, whole = tmp_path / "broken", tmp_path / "whole"
+    broken = tmp_path / "broken"
     for rank, moment in ((1, " 1 E-step 2"), (0, " 1 M-step 12")):
         status, said, seconds = killed(broken, rank, moment)
         assert status != 0
         assert said.count(lost.MESSAGE) == 1, said
         assert seconds < 20
         assert not (broken / "prior_01.safetensors").exists()
-    run_by_two(broken, 0.1)
-    run_by_two(whole, 0.1)
+    run_by_two(broken)
     for k in range(4):
         if k:
-            a, b = (np.load(folder / f"reconstructions_{k:02d}.npy") for folder in (broken, whole))
+            a, b = (np.load(folder / f"reconstructions_{k:02d}.npy") for folder in (broken, two))
             assert np.array_equal(a, b)
-        theirs = weights(whole, k)
+        theirs = weights(two, k)
         assert all(torch.equal(theirs[name], weight) for name, weight in weights(broken, k).items())
 
 
