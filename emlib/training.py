@@ -135,6 +135,9 @@ def _go_on(
             _, i, name = key.split(".")
             state.setdefault(int(i), {})[name] = x.clone()
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+    for weight, kept in optimizer.state.items():
+        # The fused kernel walks through memory, so moments must lie as their weights do (channels last).
+        kept |= {name: torch.empty_like(weight).copy_(x) for name, x in kept.items() if x.shape == weight.shape}
     rng.set_state(start["rng"])
     return int(start["step"]) + 1
 
