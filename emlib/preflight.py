@@ -166,6 +166,6 @@ def _packages(job: Job, device: str) -> Iterator[Check]:
         said = f"by {compiler}" if compiler and triton else "torch.compile needs a C++ compiler, and triton on a GPU"
         yield Check("compilation", bool(compiler and triton), said)
     if device == "cuda" and "bfloat16" in (job.settings.speed.precision, job.settings.sampling.precision):
-        there = torch.cuda.is_bf16_supported(including_emulation=False)
+        there = torch.cuda.get_device_capability() >= (8, 0)
         said = "in hardware" if there else f"{torch.cuda.get_device_name()} has none in hardware, so it will be slow"
         yield Check("bfloat16", there, said, without="goes on")

@@ -116,7 +116,7 @@ def in_words(first: Progress, now: Progress, seconds: float) -> str:
 
 def duration(seconds: float) -> str:
     """A time in the unit that suits it, with three digits."""
-    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+    for unit, length in (("years", 365 * 86400), ("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * length:
             return f"{seconds / length:.3g} {unit}"
     return f"{seconds:.3g} s"

@@ -225,7 +225,14 @@ def test_numbers_keep_three_digits():
         "5 G",
         "1.6 E",
     ]
-    assert [cost.duration(s) for s in (0.5, 119, 120, 7200, 3 * 86400)] == ["0.5 s", "119 s", "2 min", "2 h", "3 d"]
+    assert [cost.duration(s) for s in (0.5, 119, 120, 7200, 3 * 86400, 1e8)] == [
+        "0.5 s",
+        "119 s",
+        "2 min",
+        "2 h",
+        "3 d",
+        "3.17 years",
+    ]
 
 
 def test_draw_still_takes_as_many_pictures_at_a_time():

@@ -115,7 +115,7 @@ def test_killing_either_process_ends_both_with_one_line_and_a_rerun_ends_as_an_u
         (RuntimeError("[/gloo/transport/tcp/pair.cc:547] Connection closed by peer [127.0.0.1]:4321"), True),
         (torch.distributed.DistBackendError("NCCL communicator was aborted"), True),
         (RuntimeError("shape '[3]' is invalid for input of size 4"), False),
-        (torch.OutOfMemoryError("CUDA out of memory"), False),
+        (torch.cuda.OutOfMemoryError("CUDA out of memory"), False),
     ],
 )
 def test_a_lost_process_is_told_from_a_mistake(error, is_one):
