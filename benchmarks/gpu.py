@@ -101,7 +101,7 @@ def main(words: list[str] | None = None) -> None:
     args = parse(parser, words, pictures=16, repeats=1, steps=2, preset="smoke")
     start, device, p = time.perf_counter(), pick_device(), emlib.preset(args.preset)
     speed = p.em.speed if device == "cuda" else Speed()  # half precision and compiling gain nothing on CPUs
-    cfg, size = replace(p.unet, patch=1, dropout=0.0), 28 if p.data == "embedded" else 32
+    cfg, size = replace(p.unet, patch=1, dropout=0.0), p.size
     shape = (args.pictures, cfg.in_channels, size, size)
     x0 = (torch.rand(shape, generator=torch.Generator().manual_seed(args.seed)) * 2 - 1).to(device)
     precision = getattr(torch, speed.precision)

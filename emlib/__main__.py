@@ -1,6 +1,7 @@
-"""The command line: ``python -m emlib em | train | reconstruct | experiment | cost | weights``, each with ``--help``.
+"""The command line: ``python -m emlib COMMAND``, each with ``--help``:
+em, train, reconstruct, evaluate, export, experiment, cost, weights.
 
-``torchrun --nproc-per-node=N -m emlib em ...`` runs EM on N processes.
+``torchrun --nproc-per-node=N -m emlib em ...`` runs EM on N processes, ``evaluate`` likewise.
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ from typing import Any
 import torch
 
 import emlib
-from emlib import cost, metrics
+from emlib import cost, metrics, sampling
 from emlib.commands import em_command, reconstruct_command, train_command
 from emlib.experiment import METHODS, experiment_command
+from emlib.fid import fetch_inception
 from emlib.guidance import RULES
 from emlib.job import SAMPLERS
 from emlib.presets import PRESETS
+from emlib.pretrained import export_command
 from emlib.ranks import joined
 
 
@@ -49,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
 
     def task(sub: argparse.ArgumentParser) -> None:
         sub.add_argument("--preset", help=f"sizes: {', '.join(PRESETS)} (default: EMLIB_PRESET, then pocket)")
-        sub.add_argument("--data", help="embedded, cifar10 or a folder of pictures (default: the preset's)")
+        sub.add_argument("--data", help="embedded, cifar10, celeba or a folder of pictures (default: the preset's)")
         sub.add_argument("--operator", default="mask", help="mask, blur or noise (default: mask)")
         sub.add_argument("--fraction", type=float, default=0.6, help="share of hidden pixels of a mask (default: 0.6)")
         sub.add_argument("--noise-std", type=float, default=0.0, help="noise on the [-1, 1] scale (default: 0)")
@@ -81,20 +84,31 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = command("train", train_command, "Trains a prior on clean pictures: the ceiling that EM is held against.")
     sub.add_argument("--preset", help=f"sizes: {', '.join(PRESETS)} (default: EMLIB_PRESET, then pocket)")
-    sub.add_argument("--data", help="embedded, cifar10 or a folder of pictures (default: the preset's)")
+    sub.add_argument("--data", help="embedded, cifar10, celeba or a folder of pictures (default: the preset's)")
     sub.add_argument("--seed", type=int, default=0, help="seed of everything random (default: 0)")
     sub.add_argument("--out", type=Path, required=True, help="safetensors file to write")
 
     sub = command("reconstruct", reconstruct_command, "Reconstructs held-out broken pictures with a trained prior.")
     task(sub)
-    sub.add_argument("--prior", type=Path, required=True, help="safetensors file of the prior")
+    sub.add_argument("--prior", required=True, help=sampling.PRIOR)
     sub.add_argument("--picture", type=Path, help="write a picture of the first reconstructions here")
+
+    sampling.add_arguments(
+        command(
+            "evaluate", sampling.evaluate_command, "Draws samples from a prior; FID (or FD-AlexNet) to real pictures."
+        )
+    )
+
+    sub = command("export", export_command, "Writes a prior as a folder for diffusers and the hub, with a model card.")
+    sub.add_argument("--prior", required=True, help=sampling.PRIOR)
+    sub.add_argument("--out", type=Path, required=True, help="folder to make; its name is the card's title")
+    sub.add_argument("--result", type=Path, help="recorded run (JSON) whose command and numbers go into the card")
 
     sub = command("experiment", experiment_command, "Runs each method of a table that has no result yet; gathers all.")
     sub.add_argument("name", help="an experiment in experiments/, or the path of a JSON file like them")
     sub.add_argument(
         "--data",
-        help="embedded, cifar10 or a folder of pictures (default: the preset's, or EMLIB_PICTURES instead of cifar10)",
+        help="embedded, cifar10, celeba or a folder of pictures (default: the preset's, or EMLIB_PICTURES instead)",
     )
     sub.add_argument("--preset", help="other sizes than the experiment's")
     sub.add_argument("--methods", nargs="+", help=f"only these of {', '.join(METHODS)} (default: all it lists)")
@@ -105,12 +119,19 @@ def _parser() -> argparse.ArgumentParser:
     cost.add_arguments(
         command("cost", cost.cost_command, "Says what a run would take: evaluations, FLOPs, memory, time.")
     )
-    command("weights", weights_command, "Fetches AlexNet's weights (LPIPS, FD-AlexNet) where they are missing.")
+    sub = command("weights", weights_command, "Fetches AlexNet's weights (LPIPS, FD-AlexNet) where they are missing.")
+    sub.add_argument("--fid", action="store_true", help="and Inception's, 95 MB, or an error")
     return parser
 
 
 def weights_command(args: argparse.Namespace) -> None:
-    """``emlib weights``: AlexNet, where it can be had; the library works without it, with fewer scores."""
+    """``emlib weights``: AlexNet, where it can be had; the library works without it, with fewer scores.
+
+    Raises:
+        FileNotFoundError: if Inception is asked for and cannot be had.
+    """
+    if args.fid:
+        print(f"Inception's weights are at {fetch_inception()}")
     if not metrics.alexnet_missing():
         print(f"AlexNet's weights are at {metrics.alexnet_path()}")
         return

@@ -26,15 +26,16 @@ from emlib.operators import Measurements
 from emlib.posterior import diffpir, dps, mmps, pigdm, reconstruct
 from emlib.preflight import checks, refuse
 from emlib.presets import Preset, preset
+from emlib.pretrained import load_pretrained
 from emlib.progress import watch
 from emlib.ranks import ranks
-from emlib.results import write_result
+from emlib.results import command_line, write_result
 from emlib.schedule import Schedule, linear_schedule
 from emlib.speed import quick
 from emlib.starts import fit_gaussian, preprocessed
 from emlib.tasks import Task, make_task
 from emlib.training import train
-from emlib.unet import build_unet, load_unet, save_unet
+from emlib.unet import build_unet, save_unet
 
 
 def em_command(args: argparse.Namespace) -> int:
@@ -126,7 +127,8 @@ def choose_start(name: str, task: Task, measurements: Measurements, schedule: Sc
 def train_command(args: argparse.Namespace) -> None:
     """``emlib train``: the clean prior."""
     p = preset(args.preset)
-    images = make_task(p, data=args.data, seed=args.seed).real
+    task = make_task(p, data=args.data, seed=args.seed)
+    images = task.real
     schedule, device = linear_schedule(), pick_device()
     model = build_unet(p.unet, args.seed).to(device)
     steps = train(
@@ -138,14 +140,15 @@ def train_command(args: argparse.Namespace) -> None:
         p.em.init_lr,
         args.seed,
         p.em.ema_decay,
+        p.em.flip,
     )
     losses = []
     bar = tqdm(steps, total=p.prior_updates, desc="clean prior", unit="update")
     for step in bar:
         losses.append(step.loss)
         bar.set_postfix(loss=f"{sum(losses[-50:]) / len(losses[-50:]):.4f}", refresh=False)
-    command = f"python -m emlib train --preset {p.name} --seed {args.seed} --out {args.out}"
-    save_unet(step.ema, args.out, command=command, pictures=str(len(images)), loss=f"{sum(losses[-50:]) / 50:.4f}")
+    about = {"data": task.about["data"], "pictures": str(len(images)), "size": str(images.shape[-1])}
+    save_unet(step.ema, args.out, command=command_line(), **about, loss=f"{sum(losses[-50:]) / 50:.4f}")
     print(f"weights: {args.out}")
 
 
@@ -153,7 +156,7 @@ def reconstruct_command(args: argparse.Namespace) -> None:
     """``emlib reconstruct``: held-out pictures with a given prior."""
     p = preset(args.preset)
     schedule, device = linear_schedule().to(pick_device()), pick_device()
-    prior = load_unet(args.prior).to(device)
+    prior = load_pretrained(args.prior).to(device)
     task = _task(args, p)
     held_out = moved(task.held_out, device)
     sampler = choose_e_step(args.sampler, args.scale, args.seed, p, schedule, held_out)(prior, 0)

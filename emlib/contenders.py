@@ -129,7 +129,8 @@ def trained_on(s: Setting, images: Tensor, updates: int) -> Eps:
     """A prior of the table's network after this many updates on pictures; averaged weights."""
     em = s.preset.em
     model, seed = build_unet(s.preset.unet, s.seed).to(s.task.held_out.y.device), 1000 * s.seed + 999
-    return _last(train(model, s.schedule, images, updates, em.train_batch, em.init_lr, seed, em.ema_decay), updates)
+    loop = train(model, s.schedule, images, updates, em.train_batch, em.init_lr, seed, em.ema_decay, em.flip)
+    return _last(loop, updates)
 
 
 CONTENDERS: dict[str, Callable[[Setting], Outcome]] = {

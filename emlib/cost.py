@@ -237,7 +237,7 @@ def plan(
     sampling_rate = rate if sampling_rate is None else sampling_rate
     if not (rate > 0 and sampling_rate > 0):
         raise ValueError(f"a device does more than 0 FLOP/s, got rate={rate} and sampling_rate={sampling_rate}")
-    side = 28 if p.data == "embedded" else 32
+    side = p.size
     cost, (steps, passes) = network_cost(p.unet, side), SAMPLERS[sampler](p)
     size = FLOAT * cost.parameters
 

@@ -7,7 +7,7 @@ from emlib.job import Job
 from emlib.preflight import checks
 from emlib.progress import duration
 from emlib.ranks import ranks
-from emlib.room import disk_need, gigabytes, side
+from emlib.room import disk_need, gigabytes
 from emlib.sizing import rate_here
 
 
@@ -25,7 +25,7 @@ def dry_run(job: Job, device: str) -> int:
     here, p = ranks(), job.preset
     if not here.first:
         return 0
-    rate, how = rate_here(p.unet, side(p), job.settings.speed, device)
+    rate, how = rate_here(p.unet, p.size, job.settings.speed, device)
     stages = em_stages(job, rate)
     for line in _plan(job):
         print(line)

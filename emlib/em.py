@@ -232,6 +232,7 @@ def _fit(
         lr,
         seed,
         settings.ema_decay,
+        settings.flip,
         start=keep.snapshot(k),
         speed=settings.speed,
     )

@@ -23,8 +23,9 @@ def draw(
     batch: int = 250,
     eta: float = 0.0,
     device: torch.device | str = "cpu",
+    first: int = 0,
 ) -> Iterator[Tensor]:
-    """Draws ``count`` pictures from the prior, a batch at a time; the same seed, the same noise.
+    """Draws ``count`` pictures from the prior, a batch at a time; the same seed and number, the same picture.
 
     Args:
         model: eps_theta.
@@ -36,12 +37,13 @@ def draw(
         batch: pictures at a time.
         eta: share of fresh noise: 0 for DDIM, 1 for ancestral sampling.
         device: where the network is.
+        first: number of the first picture; those before it are left to others.
 
     Yields:
         [b, C, H, W] on [-1, 1].
     """
-    for start in range(0, count, batch):
-        generators = streams(seed, "sample", range(start, min(start + batch, count)))
+    for start in range(first, first + count, batch):
+        generators = streams(seed, "sample", range(start, min(start + batch, first + count)))
         *_, last = sample(model, schedule, shape, generators, steps, eta, device)
         yield last.x_t.clamp(-1, 1)
 

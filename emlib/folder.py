@@ -18,6 +18,9 @@ from emlib.operators import Measurements
 from emlib.ranks import ranks
 from emlib.unet import UNet, load_unet, save_unet
 
+LATER = {"flip": False, "e_speed": None}
+"""Settings that folders of older runs do not name, and what those runs did."""
+
 
 def fingerprint(measurements: Measurements, *tensors: Tensor) -> str:
     """Sixteen letters that differ for other data or other masks, which settings alone would not tell apart."""
@@ -25,6 +28,13 @@ def fingerprint(measurements: Measurements, *tensors: Tensor) -> str:
     for x in (measurements.y, *measurements.operator.tensors().values(), *tensors):
         digest.update(x.detach().cpu().contiguous().numpy())
     return digest.hexdigest()[:16]
+
+
+def _completed(found: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
+    """A folder's settings, and those that are younger than it; a preset has those of EM inside."""
+    pairs = {k: (v, wanted.get(k)) for k, v in found.items()}
+    inner = {k: _completed(*pair) for k, pair in pairs.items() if all(isinstance(side, dict) for side in pair)}
+    return {**{k: v for k, v in LATER.items() if k in wanted}, **found, **inner}
 
 
 @dataclass
@@ -70,7 +80,8 @@ class RunFolder:
         Raises:
             ValueError: naming both.
         """
-        found, settings = self.settings(), json.loads(json.dumps(settings))
+        settings = json.loads(json.dumps(settings))
+        found = self.settings() and _completed(self.settings(), settings)
         keys = [k for k in settings if found and found.get(k) != settings[k] and k not in free]
         if keys:
             there, here = ({k: s.get(k) for k in keys} for s in (found, settings))
@@ -88,7 +99,8 @@ class RunFolder:
     def save_prior(self, k: int, model: UNet) -> None:
         """Keeps the network after iteration k; the snapshot of its training is not needed any more."""
         if self.path and ranks().first:
-            save_unet(model, self.path / f"prior_{k:02d}.safetensors")
+            settings = (self.path / "settings.json").read_text()  # as the run claimed the folder with
+            save_unet(model, self.path / f"prior_{k:02d}.safetensors", iteration=str(k), settings=settings)
             self._snapshot(k).unlink(missing_ok=True)
 
     def _snapshot(self, k: int) -> Path:

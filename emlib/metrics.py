@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-import numpy as np
-import scipy.linalg
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from emlib.frechet import distance, statistics
 
 ALEXNET_FILE = "alexnet-owt-7be5be79.pth"
 
@@ -164,12 +164,7 @@ def frechet_distance(a: Tensor, b: Tensor) -> float:
         raise ValueError(f"features must be [N, D] and [M, D], got {tuple(a.shape)} and {tuple(b.shape)}")
     if min(len(a), len(b)) <= a.shape[1]:
         raise ValueError(f"{len(a)} and {len(b)} pictures are too few for {a.shape[1]} features; take more than that")
-    x, y = a.double().numpy(), b.double().numpy()
-    mean_x, mean_y, cov_x, cov_y = x.mean(0), y.mean(0), np.atleast_2d(np.cov(x.T)), np.atleast_2d(np.cov(y.T))
-    # |m_x - m_y|^2 + tr(S_x + S_y - 2 (S_x S_y)^(1/2))
-    # The trace of the root is the sum of the roots of the eigenvalues, also where a feature never varies.
-    root = np.sqrt(scipy.linalg.eigvals(cov_x @ cov_y).real.clip(min=0)).sum()
-    return float(np.square(mean_x - mean_y).sum() + np.trace(cov_x + cov_y) - 2 * root)
+    return distance(statistics([a]), statistics([b]))
 
 
 def fd_alexnet(samples: Tensor, real: Tensor) -> float:

@@ -17,6 +17,8 @@ from emlib.data import CLEAN, HELD_OUT, data_dir
 from emlib.em import free_to_change
 from emlib.folder import RunFolder
 from emlib.job import Job, check_names
+from emlib.originals import celeba_files
+from emlib.pictures import datasets_dir, pictures_below
 from emlib.ranks import ranks
 from emlib.room import disk_need, gigabytes, memory_needs
 
@@ -96,17 +98,19 @@ def _data(job: Job) -> Check:
     name = job.data
     if name == "embedded":
         return _tried("data", lambda: _enough(data_dir(), KNOWN[name], job), "the project's own")
+    root = datasets_dir()
+    if name == "celeba":
+        return _tried("data", lambda: _enough(root, len(celeba_files(root)[1]), job), f"CelebA in {root}")
     if name == "cifar10":
-        root = Path(os.environ.get("EMLIB_DATASETS", Path.home() / ".cache" / "emlib"))
         if not (root / "cifar-10-batches-py").is_dir():
             remedy = "set EMLIB_DATASETS to where it is; otherwise em fetches it (170 MB) first, which takes a network"
             return Check("data", False, f"CIFAR-10 is not in {root}; {remedy}", without="fetches")
         return _tried("data", lambda: _enough(root, KNOWN[name], job), f"CIFAR-10 in {root}")
     root = Path(name)
     if not root.is_dir():
-        said = f"unknown data {name!r}; take embedded, cifar10 or the path of a folder of pictures"
+        said = f"unknown data {name!r}; take embedded, cifar10, celeba or the path of a folder of pictures"
         return Check("data", False, said)
-    count = sum(file.suffix.lower() in {".png", ".jpg", ".jpeg", ".webp"} for file in root.rglob("*"))
+    count = len(pictures_below(root))
     return _tried("data", lambda: _enough(root, count, job), f"{count} pictures in {root}")
 
 

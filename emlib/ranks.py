@@ -87,6 +87,19 @@ def as_the_first(number: float) -> float:
     return told.item()
 
 
+@contextmanager
+def first_before_others() -> Iterator[None]:
+    """Runs a block in the first process, then in all others: what the first one fetches, they find."""
+    here = ranks()
+    if not here.first:
+        wait_for_all()
+    try:
+        yield
+    finally:
+        if here.first:
+            wait_for_all()
+
+
 def parallel(model: nn.Module) -> nn.Module:
     """The network with gradients averaged over all processes; itself when there is but one."""
     return nn.parallel.DistributedDataParallel(model) if ranks().world > 1 else model

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from emlib.cost import FLOAT, Stage
 from emlib.job import Job
 from emlib.machine import free_memory
-from emlib.presets import Preset
 from emlib.ranks import ranks
 from emlib.settings import rows_of
 from emlib.sizing import fitting_batch
@@ -44,15 +43,10 @@ class Need:
         return f"{self.option} {self.batch} fits and gives {change}"
 
 
-def side(p: Preset) -> int:
-    """Height and width of a preset's pictures."""
-    return 28 if p.data == "embedded" else 32
-
-
 def disk_need(job: Job, stages: list[Stage]) -> int:
     """Bytes in the run folder at its fullest: what every E-step drew, every prior, a training halfway."""
     p, phases = job.preset, job.settings.phases
-    weights, picture = stages[0].weights, FLOAT * p.unet.in_channels * side(p) ** 2
+    weights, picture = stages[0].weights, FLOAT * p.unet.in_channels * p.size**2
     drawn = [len(rows_of(p.observations, job.settings, phase)) for phase in (1, 2)]
     times = [job.settings.iterations, phases.reset_iterations]
     shards = max(n for n, k in zip(drawn, times) if k)  # still there while they are joined
@@ -71,7 +65,7 @@ def memory_needs(job: Job, stages: list[Stage], device: str) -> Iterator[Need]:
     """
     p, world = job.preset, ranks().world
     sharers = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if world > 1 else 1
-    one = FLOAT * p.unet.in_channels * side(p) ** 2 * (p.observations + p.held_out)
+    one = FLOAT * p.unet.in_channels * p.size**2 * (p.observations + p.held_out)
     # y lies on the device; originals and what is drawn in main memory
     beside, held = (one, 1) if device == "cuda" else (3 * one, sharers)
     where, free = ("GPU" if device == "cuda" else "memory"), free_memory(device)
@@ -81,7 +75,7 @@ def memory_needs(job: Job, stages: list[Stage], device: str) -> Iterator[Need]:
         whole = held * (stage.bytes - stage.activations + live + beside)
         fits = 0
         if whole > free:
-            fits = split * fitting_batch(p.unet, side(p), free / held - beside, backward, option == "--train-batch")
+            fits = split * fitting_batch(p.unet, p.size, free / held - beside, backward, option == "--train-batch")
         return Need(f"{where}, {what}", whole, free, option, fits)
 
     sampled = max((s for s in stages if s.name.startswith("E-step")), key=lambda s: s.bytes)

@@ -59,6 +59,8 @@ class EMSettings:
         shard: pictures of an E-step in one file, done by one process.
         snapshot: training updates after which a training halfway is kept on disk.
         phases: the second phase, if there is one.
+        flip: whether training mirrors half of the pictures: right where a mirrored picture is as likely as the
+            picture. E-steps know nothing of it.
         speed: how the network computes.
         e_speed: how it computes in E-steps, where not so; float16 is allowed there.
         seed: seed of everything random.
@@ -75,6 +77,7 @@ class EMSettings:
     shard: int = 128
     snapshot: int = 200
     phases: Phases = Phases()
+    flip: bool = False
     speed: Speed = FLOAT32
     e_speed: Speed | None = None
     seed: int = 0

@@ -77,7 +77,7 @@ def make_task(
     """
     check_task(preset, operator, fraction, noise_std)
     channels = preset.unet.in_channels
-    split = load(data or preset.data, size=32, channels=channels)
+    split = load(data or preset.data, size=preset.size, channels=channels)
     _, found, size, width = split.corrupted.shape
     if found != channels or size % preset.unet.stride or size != width:
         raise ValueError(

@@ -10,6 +10,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from emlib.diffusion import Eps, check_images, diffusion_loss
+from emlib.placing import placed, sent
 from emlib.ranks import parallel, ranks
 from emlib.schedule import Schedule
 from emlib.speed import FLOAT32, Speed, quick
@@ -65,7 +66,7 @@ def train(
         model: the network; changed in place.
         schedule: the noise levels.
         images: [N, C, H, W], on [-1, 1] for the diffusion loss; another loss may want noisy pictures, or masks as
-            further channels.
+            further channels. They may lie anywhere, in a mapped file too (:mod:`emlib.placing`).
         steps: number of updates, at least 1.
         batch: pictures in an update; drawn anew from all N each time.
         lr: highest learning rate.
@@ -91,6 +92,7 @@ def train(
     if batch % here.world:
         raise ValueError(f"a batch of {batch} pictures does not divide among {here.world} processes; change either")
     device = next(model.parameters()).device
+    images = placed(images, device)
     rng = Generator().manual_seed(seed)
     ema = copy.deepcopy(model).eval().requires_grad_(False)
     # On a GPU one kernel updates all weights; on a CPU the plain loop's bits are those of the recorded runs.
@@ -107,7 +109,7 @@ def train(
         t = torch.randint(schedule.T, (batch,), generator=rng)
         eps = torch.randn(x0.shape, generator=rng)
         # All processes have drawn the same batch; each goes on with its rows.
-        x0, t, eps = (x[here.rank :: here.world].to(device) for x in (x0, t, eps))
+        x0, t, eps = (sent(x[here.rank :: here.world], device) for x in (x0, t, eps))
         for group in optimizer.param_groups:
             group["lr"] = lr * _warm_cosine(step, steps, warm)
         with torch.random.fork_rng(devices=[]):

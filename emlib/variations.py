@@ -40,8 +40,9 @@ def other_pictures(s: Setting) -> Tensor:
 
 
 def preprocessed_pictures(s: Setting) -> Tensor:
-    """As many of the broken pictures as are clean, made as good as a filter can."""
-    return preprocessed(s.task.measurements.select(range(s.preset.clean)))
+    """As many of the broken pictures as are clean (all, if they are fewer), made as good as a filter can."""
+    m = s.task.measurements
+    return preprocessed(m.select(range(min(len(m), s.preset.clean))))
 
 
 def clean_pictures(count: int) -> Callable[[Setting], Tensor]:

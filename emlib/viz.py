@@ -10,17 +10,18 @@ import numpy as np
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from emlib.data import to_pixels
 from emlib.display import explore, figure, frames, provenance
+from emlib.tables import table
 
-__all__ = ["curves", "explore", "figure", "frames", "grid", "provenance", "tile", "to_bytes"]
+__all__ = ["curves", "explore", "figure", "frames", "grid", "provenance", "table", "tile", "to_bytes"]
 
 
 def to_bytes(x: Tensor) -> np.ndarray:
     """Pictures [N, C, H, W] on [-1, 1] -> bytes [N, H, W, 3]; what lies outside is clipped."""
     if x.ndim != 4 or x.shape[1] not in (1, 3):
         raise ValueError(f"pictures must be [N, 1 or 3, H, W], got {tuple(x.shape)}")
-    pixels = ((x.detach().float().cpu().clamp(-1, 1) + 1) * 127.5).round().byte()
-    return pixels.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).numpy()
+    return to_pixels(x.cpu()).expand(-1, 3, -1, -1).permute(0, 2, 3, 1).numpy()
 
 
 def tile(x: Tensor, columns: int, gap: int = 2) -> np.ndarray:

@@ -12,10 +12,12 @@ matplotlib.use("Agg")
 
 
 @pytest.fixture(autouse=True)
-def _same_start_for_every_test(monkeypatch):
+def _same_start_for_every_test(monkeypatch, tmp_path_factory):
     torch.manual_seed(0)
-    for name in ("EMLIB_PRESET", "EMLIB_DATA", "EMLIB_DATASETS"):
+    for name in ("EMLIB_PRESET", "EMLIB_DATA"):
         monkeypatch.delenv(name, raising=False)
+    # nobody's own cache is read or written
+    monkeypatch.setenv("EMLIB_DATASETS", str(tmp_path_factory.getbasetemp() / "datasets"))
 
 
 @pytest.fixture

@@ -61,7 +61,7 @@ def test_the_flops_of_a_forward_pass_are_those_of_its_layers():
 
 @pytest.mark.parametrize("p", [TINY, *PRESETS.values()], ids=lambda p: p.name)
 def test_a_gradient_costs_once_and_twice_a_forward_pass(p):
-    found = cost.network_cost(p.unet, 28 if p.data == "embedded" else 32)
+    found = cost.network_cost(p.unet, p.size)
     assert found.gradient == pytest.approx(found.forward, rel=0.05)  # by the picture
     assert found.update == pytest.approx(2 * found.forward, rel=0.05)  # by the weights
 

@@ -102,12 +102,39 @@ def test_the_first_prior_is_plain_training_on_the_clean_pictures(tiny, schedule)
     assert torch.equal(first.conv_in.weight, now.ema.conv_in.weight)
 
 
+def test_flips_reach_every_training_and_no_e_step(tiny, schedule):
+    plain, flipped = (finished(em(tiny, schedule, iterations=1, flip=flip)) for flip in (False, True))
+    for k, images_, updates in ((0, images(4, 9), 3), (1, flipped[1].reconstructions, 4)):
+        model = emlib.build_unet(tiny, 1)
+        if k:
+            model.load_state_dict(flipped[0].prior.state_dict())
+        for now in emlib.train(model, schedule, images_, updates, 4, 1e-2, 1000 + k, 0.5, flip=True):
+            pass
+        assert torch.equal(flipped[k].prior.conv_in.weight, now.ema.conv_in.weight)
+        assert not torch.equal(flipped[k].prior.conv_in.weight, plain[k].prior.conv_in.weight)
+    by_hand = emlib.reconstruct(mmps_step(None, 1), flipped[0].prior, schedule, MEASUREMENTS, 1, "e-step 1", 5)
+    torch.testing.assert_close(flipped[1].reconstructions, torch.cat(list(by_hand)), rtol=0, atol=1e-4)
+
+
+def test_a_folder_of_a_run_before_there_were_flips_is_gone_on_with(tiny, schedule, tmp_path):
+    finished(em(tiny, schedule, tmp_path, iterations=1))
+    file = tmp_path / "settings.json"
+    before = json.loads(file.read_text())
+    assert before.pop("flip") is False
+    file.write_text(json.dumps(before))
+    with pytest.raises(ValueError, match="'flip': False.* but this one has .*'flip': True"):
+        next(em(tiny, schedule, tmp_path, flip=True))
+    assert json.loads(file.read_text()) == before
+    check_equal(finished(em(tiny, schedule, tmp_path)), finished(em(tiny, schedule)))
+    assert json.loads(file.read_text())["flip"] is False
+
+
 def test_no_two_trainings_of_a_run_nor_of_neighbouring_seeds_draw_the_same_numbers(tiny, schedule, monkeypatch):
     seeds = []
 
-    def train(model, schedule, images, updates, batch, lr, seed, ema_decay, start, speed):
+    def train(model, schedule, images, updates, batch, lr, seed, *more, **named):
         seeds.append(seed)
-        return emlib.train(model, schedule, images, updates, batch, lr, seed, ema_decay, start=start, speed=speed)
+        return emlib.train(model, schedule, images, updates, batch, lr, seed, *more, **named)
 
     monkeypatch.setattr("emlib.em.train", train)
     for seed in (1, 2):

@@ -126,7 +126,7 @@ def test_what_clean_pictures_are_worth(toy, monkeypatch):
     real = variations.trained_on
     monkeypatch.setattr(variations, "trained_on", lambda s, x, n: seen.append((len(x), n)) or real(s, x, n))
     assert main(["experiment", "worth-embedded", "--preset", "toy", "--methods", "clean-50", "clean-300"]) == 0
-    assert seen == [(50, 8), (300, 8)]
+    assert seen == [(50, 12), (300, 12)]  # three iterations, not one: two M-steps of two updates more
     assert [(row["method"], row["by"]) for row in rows(toy, "worth-embedded")] == [
         ("clean-50", "MMPS"),
         ("clean-300", "MMPS"),
@@ -141,7 +141,9 @@ def test_starts_take_the_pictures_that_they_name(toy):
     assert torch.equal(variations.clean_pictures(500)(s)[: p.clean], task.clean)
     assert len(variations.clean_pictures(500)(s)) == 500
     assert variations.other_pictures(s) is other
-    assert torch.equal(variations.preprocessed_pictures(s), task.measurements.y[: p.clean])
+    assert torch.equal(variations.preprocessed_pictures(s), task.measurements.y[:6])
+    few = replace(s, preset=replace(p, clean=4))
+    assert torch.equal(variations.preprocessed_pictures(few), task.measurements.y[:4])
     with pytest.raises(ValueError, match="has 500 clean pictures kept apart, but the experiment names 501"):
         variations.clean_pictures(501)(s)
     with pytest.raises(ValueError, match="name it as other"):
@@ -153,7 +155,7 @@ def test_fewer_iterations_cut_every_budget(toy):
     p = experiment.read_experiment("toy").sizes()
     assert p.em == replace(presets.POCKET.em, iterations=3)
     assert p.prior_updates - p.em.init_updates == presets.POCKET.prior_updates - p.em.init_updates - 2 * p.em.m_updates
-    assert experiment.read_experiment("table-embedded-mask").sizes() == presets.POCKET
+    assert experiment.read_experiment("starts-embedded-mask").sizes() == presets.POCKET
 
 
 def test_a_finished_method_is_never_run_again(toy, monkeypatch):
@@ -230,7 +232,7 @@ def test_files_of_other_settings_are_refused(toy, capsys):
 @pytest.mark.parametrize(
     ("change", "words", "says"),
     [
-        ({}, ["nowhere"], "no experiment nowhere; there are table-cifar10-blur"),
+        ({}, ["nowhere"], "no experiment nowhere; there are starts-embedded-blur"),
         ({"methods": ["magic"]}, ["toy"], "unknown methods magic; there are observed"),
         ({}, ["toy", "--methods", "magic"], "unknown methods magic"),
         ({"colour": "blue"}, ["toy"], "toy.json is no experiment"),

@@ -56,6 +56,15 @@ def test_memory_does_not_grow_with_the_number_of_observations(tmp_path):
     assert most[8000] - most[1000] < 15, most
 
 
+def test_settings_within_settings_may_be_older_too(tmp_path):
+    (tmp_path / "settings.json").write_text('{"name": "p", "em": {"seed": 0}}')
+    RunFolder(tmp_path).claim({"name": "p", "em": {"seed": 0, "flip": False}})
+    (tmp_path / "settings.json").write_text('{"name": "p", "em": {"seed": 0}}')
+    for em in ({"seed": 0, "flip": True}, {"seed": 1, "flip": False}):
+        with pytest.raises(ValueError, match="name another folder or delete it"):
+            RunFolder(tmp_path).claim({"name": "p", "em": em})
+
+
 def test_reconstructions_are_read_from_disk_and_a_callers_changes_stay_his_own(tmp_path):
     keep = RunFolder(tmp_path)
     parts = [torch.rand(n, 1, 4, 4) for n in (3, 3, 2)]

@@ -117,6 +117,12 @@ def test_data_that_em_would_fetch_is_missing_all_the_same(here):
     preflight.refuse(iter([check]))  # em tries
 
 
+def test_celeba_is_looked_for_and_never_fetched(here):
+    check = found("--preset", "pocket-color", "--data", "celeba")["data"]
+    assert (check.ok, check.without) == (False, "stops")
+    assert "list_eval_partition.txt" in check.said
+
+
 def test_alexnet_is_not_needed_to_start(toy):
     check = found("--preset", "toy")["AlexNet"]
     assert (check.ok, check.without) == (False, "goes on")

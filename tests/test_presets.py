@@ -32,7 +32,8 @@ def test_an_unknown_preset_is_named_beside_the_known_ones(monkeypatch):
 
 @pytest.mark.parametrize("p", PRESETS.values(), ids=PRESETS)
 def test_the_sizes_of_a_preset_fit_each_other(p):
-    side, channels = (28, 1) if p.data == "embedded" else (32, 3)
+    side, channels = {"embedded": (28, 1), "cifar10": (32, 3), "celeba": (64, 3)}[p.data]
+    assert p.size == side
     assert p.unet.in_channels == channels
     assert side % p.unet.stride == 0
     assert p.clean <= 500
@@ -52,6 +53,7 @@ def test_the_sizes_of_a_preset_fit_each_other(p):
         ("colab", 7.0, 13.0),
         ("paper", 35.7, 35.75),
         ("paper-fast", 35.7, 35.75),
+        ("paper-celeba", 113.6, 113.7),
     ],
 )
 def test_the_networks_have_the_size_the_design_gives(name, low, high):
@@ -102,6 +104,12 @@ def test_colab_runs_chapters_8_and_11_within_an_hour_on_a_t4():
     crowds = (p.em.iterations + 2) * p.samples * p.sample_steps * one.forward
     beyond = (clean + withheld + crowds) / rate / 3600
     assert em + beyond < 1, (em, beyond)
+
+
+def test_photographs_are_mirrored_at_the_papers_scale_and_clothes_are_not():
+    assert PRESETS["colab"].em.flip
+    assert PRESETS["paper"].em.flip
+    assert not any(p.em.flip for p in PRESETS.values() if p.data == "embedded")
 
 
 def rows(x):
@@ -194,4 +202,6 @@ def test_a_folder_of_ones_own_pictures_makes_a_task(tmp_path):
     for i in range(40):
         Image.fromarray(np.full((30, 40, 3), 6 * i, np.uint8)).save(tmp_path / f"{i}.png")
     task = emlib.make_task(replace(SMOKE, clean=4, observations=32, held_out=4), data=str(tmp_path))
-    assert task.measurements.y.shape == (32, 1, 32, 32)
+    assert task.measurements.y.shape == (32, 1, 28, 28)
+    task = emlib.make_task(replace(SMOKE, size=64, clean=4, observations=32, held_out=4), data=str(tmp_path))
+    assert task.measurements.y.shape == (32, 1, 64, 64)

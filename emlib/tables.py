@@ -1,0 +1,105 @@
+"""Tables of recorded runs: the seeds of a method made one row, and the rows made HTML for a page."""
+
+from __future__ import annotations
+
+import html
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from IPython.display import HTML
+
+from emlib.display import provenance
+
+_numbers: dict[str, int] = {}
+
+
+@dataclass(frozen=True)
+class Score:
+    """One measure of a method over its seeds.
+
+    Attributes:
+        values: one a seed, in the seeds' order.
+        low, high: means over the seeds of the ends of the bootstrap interval over pictures; nan without one.
+    """
+
+    values: tuple[float, ...]
+    low: float
+    high: float
+
+    @property
+    def mean(self) -> float:
+        """Mean over the seeds."""
+        return statistics.fmean(self.values)
+
+    @property
+    def spread(self) -> float:
+        """Greatest less least of the seeds; 0 for one seed."""
+        return max(self.values) - min(self.values)
+
+
+def over_seeds(record: Mapping[str, Any], measure: str) -> dict[tuple[str, str], Score]:
+    """One measure of a recorded table, by (method, way to reconstruct), in the record's order.
+
+    Args:
+        record: of :mod:`emlib.experiment`, as ``results.read_result`` reads it.
+        measure: a key of its rows, such as ``PSNR``; rows without it are left out.
+
+    Raises:
+        ValueError: if no row has it.
+    """
+    groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for row in record["rows"]:
+        if measure in row:
+            groups.setdefault((row["method"], row["by"]), []).append(row)
+    if not groups:
+        found = sorted({key for row in record["rows"] for key in row})
+        raise ValueError(f"no row of {record['experiment']} has {measure!r}; there are {', '.join(found)}")
+
+    def mean(rows: list[Mapping[str, Any]], key: str) -> float:
+        return statistics.fmean(row.get(key, float("nan")) for row in rows)
+
+    return {
+        name: Score(tuple(row[measure] for row in rows), mean(rows, f"{measure}_low"), mean(rows, f"{measure}_high"))
+        for name, rows in groups.items()
+    }
+
+
+def table(
+    head: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    caption: str,
+    *,
+    recorded: Mapping[str, Any] | Sequence[Mapping[str, Any]] = (),
+) -> HTML:
+    """A numbered table with a caption that says what is seen; it scrolls where a screen is narrow.
+
+    Tables count up within a kernel, apart from figures. A cell that is run again keeps its number, since the table is
+    known by its head and the names of its rows.
+
+    Args:
+        head: titles of the columns.
+        rows: cells as text, the first of each naming its row; an empty cell says that there is no such number.
+        caption: what is seen.
+        recorded: the recorded runs that its numbers come from.
+
+    Raises:
+        ValueError: if a row has another number of cells than the head.
+    """
+    if bad := [row for row in rows if len(row) != len(head)]:
+        raise ValueError(f"each row needs {len(head)} cells, as the head has, but one has {len(bad[0])}: {bad[0]}")
+    number = _numbers.setdefault("\n".join([*head, *(row[0] for row in rows)]), len(_numbers) + 1)
+    titles = "".join(f'<th scope="col">{html.escape(title)}</th>' for title in head)
+    body = "".join(
+        f'<tr><th scope="row">{html.escape(name)}</th>{"".join(f"<td>{html.escape(cell)}</td>" for cell in cells)}</tr>'
+        for name, *cells in rows
+    )
+    records = [recorded] if isinstance(recorded, Mapping) else recorded
+    return HTML(
+        f'<figure class="emlib-table" id="table-{number}" style="margin:1em 0">'
+        f'<div style="overflow-x:auto" tabindex="0" role="group" aria-label="table {number}">'
+        f'<table class="table"><thead><tr>{titles}</tr></thead><tbody>{body}</tbody></table></div>'
+        f'<figcaption style="max-width:52em"><b>Table {number}.</b> {html.escape(caption)}'
+        f"{''.join(map(provenance, records))}</figcaption></figure>"
+    )

@@ -1,0 +1,61 @@
+"""Tables: seeds become one row with mean, spread and interval; HTML with heads that a screen reader can read out."""
+
+import math
+
+import pytest
+from bs4 import BeautifulSoup
+
+from emlib import tables
+
+RECORD = {
+    "experiment": "toy",
+    "command": "python -m emlib experiment toy",
+    "rows": [
+        {"method": "b", "by": "MMPS", "seed": 0, "PSNR": 20.0, "PSNR_low": 19.0, "PSNR_high": 21.5, "FD": 3.0},
+        {"method": "a", "by": "DPS", "seed": 0, "PSNR": 10.0, "PSNR_low": 9.0, "PSNR_high": 11.0},
+        {"method": "b", "by": "MMPS", "seed": 1, "PSNR": 21.0, "PSNR_low": 20.0, "PSNR_high": 22.5, "FD": 5.0},
+    ],
+}
+
+
+@pytest.fixture(autouse=True)
+def _a_fresh_chapter(monkeypatch):
+    monkeypatch.setattr(tables, "_numbers", {})
+
+
+def test_seeds_become_one_row_in_the_records_order():
+    scores = tables.over_seeds(RECORD, "PSNR")
+    assert list(scores) == [("b", "MMPS"), ("a", "DPS")]
+    b = scores["b", "MMPS"]
+    assert (b.values, b.mean, b.spread, b.low, b.high) == ((20.0, 21.0), 20.5, 1.0, 19.5, 22.0)
+    assert scores["a", "DPS"].spread == 0
+
+
+def test_rows_without_a_measure_are_left_out_and_an_interval_may_be_missing():
+    scores = tables.over_seeds(RECORD, "FD")
+    assert list(scores) == [("b", "MMPS")]
+    assert scores["b", "MMPS"].mean == 4
+    assert math.isnan(scores["b", "MMPS"].low)
+
+
+def test_a_measure_that_no_row_has_is_named():
+    with pytest.raises(ValueError, match="no row of toy has 'FID'; there are FD, PSNR, PSNR_high"):
+        tables.over_seeds(RECORD, "FID")
+
+
+def test_a_table_has_heads_a_number_and_where_it_came_from():
+    page = tables.table(["method", "dB"], [["a <b>", "1"], ["c", ""]], "Two.", recorded=RECORD).data
+    shown = BeautifulSoup(page, "html.parser")
+    assert [th.text for th in shown.find_all("th", scope="col")] == ["method", "dB"]
+    assert [th.text for th in shown.find_all("th", scope="row")] == ["a <b>", "c"]
+    assert shown.figcaption.text.startswith("Table 1. Two.")
+    assert "python -m emlib experiment toy" in shown.figcaption.text
+    again = tables.table(["method", "dB"], [["a <b>", "7"], ["c", "8"]], "Two.")
+    other = tables.table(["method", "dB"], [["x", "7"]], "One.")
+    assert 'id="table-1"' in again.data
+    assert 'id="table-2"' in other.data
+
+
+def test_rows_of_another_length_are_refused():
+    with pytest.raises(ValueError, match=r"each row needs 2 cells, as the head has, but one has 1: \['a'\]"):
+        tables.table(["method", "dB"], [["a"]], "None.")
