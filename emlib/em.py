@@ -166,7 +166,7 @@ def _e_step(
 
 
 def _agreed(sampler: Sampler) -> Sampler:
-    """The sampler with the scale that the first process found; all have looked for it on the same pictures."""
+    """The sampler with the scale that the first process found; all looked for it on the same pictures."""
     known = getattr(sampler, "keywords", {})  # of a functools.partial
     if "scale" not in known:
         return sampler

@@ -1,6 +1,7 @@
 """The paper's pipeline at toy size, to be run by several processes: ``python paper_process.py FOLDER``.
 
-Two phases, the first on half of the observations, and DPS with a scale that is searched in each E-step.
+Two phases, the first on half of the observations, mirrored pictures in training, and DPS with a scale that is searched
+in each E-step.
 """
 
 import os
@@ -24,6 +25,7 @@ SETTINGS = emlib.EMSettings(
     shard=4,
     snapshot=5,
     phases=emlib.Phases(subset=0.5, reset_iterations=1, reset_updates=20),
+    flip=True,
 )
 
 
