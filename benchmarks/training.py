@@ -13,6 +13,7 @@ from e_step import alternated, options, parse, ratio, report
 from torch import Tensor, nn
 
 import emlib
+from emlib.speed import FLOAT32
 
 
 def twin(ours: emlib.UNet) -> nn.Module:
@@ -37,18 +38,27 @@ def twin(ours: emlib.UNet) -> nn.Module:
     return theirs
 
 
-def updater(model: nn.Module, x0: Tensor, seed: int) -> Callable[[], float]:
-    """A function that makes one update, always on the same noise, and returns the loss before it."""
-    schedule, g = emlib.linear_schedule(), torch.Generator().manual_seed(seed)
-    t, eps = torch.randint(schedule.T, (len(x0),), generator=g), torch.randn(x0.shape, generator=g)
-    optimizer = torch.optim.AdamW(model.train().parameters(), lr=1e-4)
+class Sampled(nn.Module):
+    """diffusers' network, which wraps its answer, as ours gives it."""
 
-    def answer(x: Tensor, t: Tensor) -> Tensor:
-        out = model(x, t)
-        return out if isinstance(out, Tensor) else out.sample
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        return self.model(x, t).sample
+
+
+def updater(model: nn.Module, x0: Tensor, seed: int, speed: emlib.Speed = FLOAT32) -> Callable[[], float]:
+    """A function that makes one update, always on the same noise, and returns the loss before it."""
+    schedule, g = emlib.linear_schedule().to(x0.device), torch.Generator().manual_seed(seed)
+    t, eps = torch.randint(schedule.T, (len(x0),), generator=g), torch.randn(x0.shape, generator=g)
+    t, eps = t.to(x0.device), eps.to(x0.device)
+    optimizer = torch.optim.AdamW(model.train().parameters(), lr=1e-4, fused=x0.is_cuda or None)
+    net = emlib.quick(model if isinstance(model, emlib.UNet) else Sampled(model), speed)
 
     def update() -> float:
-        loss = emlib.diffusion_loss(answer, schedule, x0, t, eps)
+        loss = emlib.diffusion_loss(net, schedule, x0, t, eps)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -2,16 +2,17 @@
 
 The modules, from the ground up:
 
-``ranks``, ``rng``, ``files``, ``schedule``, ``unet``, ``diffusion``, ``speed``, ``placing``, ``training``, ``mixture``,
-``operators``, ``posterior``, ``rules``, ``guidance``, ``starts``, ``settings``, ``folder``, ``em``, ``baselines``,
-``pictures``, ``originals``, ``data``, ``frechet``, ``metrics``, ``fid``, ``presets``, ``tasks``, ``evaluate``,
-``reference``, ``results``, ``cost``, ``display``, ``tables``, ``viz``, ``diffusers_layout``, ``card``, ``pretrained``,
+``lost``, ``ranks``, ``rng``, ``files``, ``schedule``, ``unet``, ``diffusion``, ``machine``, ``speed``, ``placing``,
+``training``, ``mixture``, ``operators``, ``posterior``, ``rules``, ``guidance``, ``starts``, ``settings``, ``folder``,
+``progress``, ``em``, ``baselines``, ``pictures``, ``originals``, ``data``, ``frechet``, ``metrics``, ``fid``,
+``presets``, ``tasks``, ``evaluate``, ``reference``, ``results``, ``cost``, ``sizing``, ``job``, ``room``,
+``preflight``, ``dry_run``, ``board``, ``display``, ``tables``, ``viz``, ``diffusers_layout``, ``card``, ``pretrained``,
 ``sampling``, ``contenders``, ``variations``, ``experiment``.
 """
 
 from emlib.data import Split, load
 from emlib.diffusion import SampleStep, diffusion_loss, predict_x0, reverse_step, sample
-from emlib.em import Iteration, Progress, run_em, watch
+from emlib.em import run_em
 from emlib.evaluate import against_real, against_truth, draw, features_or_none
 from emlib.fid import inception_missing
 from emlib.guidance import oracle, search, searched_dps, sweep
@@ -21,6 +22,7 @@ from emlib.operators import GaussianBlur, Identity, Measurements, PixelMask, mea
 from emlib.posterior import diffpir, dps, dps_squared, mmps, pigdm, posterior_mean, reconstruct
 from emlib.presets import Preset, preset
 from emlib.pretrained import load_pretrained, save_pretrained
+from emlib.progress import Iteration, Progress, watch
 from emlib.rng import randn, streams
 from emlib.schedule import Schedule, add_noise, linear_schedule, time_grid
 from emlib.settings import EMSettings, Phases

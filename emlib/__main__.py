@@ -15,10 +15,11 @@ import torch
 
 import emlib
 from emlib import cost, metrics, sampling
-from emlib.commands import SAMPLERS, em_command, reconstruct_command, train_command
+from emlib.commands import em_command, reconstruct_command, train_command
 from emlib.experiment import METHODS, experiment_command
 from emlib.fid import fetch_inception
 from emlib.guidance import RULES
+from emlib.job import SAMPLERS
 from emlib.presets import PRESETS
 from emlib.pretrained import export_command
 from emlib.ranks import joined
@@ -27,14 +28,17 @@ from emlib.ranks import joined
 def main(words: list[str] | None = None) -> int:
     """Runs one command; a mistake in the input ends in one sentence and status 2."""
     args = _parser().parse_args(words)
-    with joined() as here:
-        try:
-            args.run(args)
-        except (ValueError, FileNotFoundError) as error:
-            if here.first:
-                print(f"emlib {args.command}: {error}", file=sys.stderr)
-            return 2
-    return 0
+    try:
+        with joined() as here:
+            try:
+                return args.run(args) or 0
+            except (ValueError, FileNotFoundError) as error:
+                if here.first:
+                    print(f"emlib {args.command}: {error}", file=sys.stderr)
+                return 2
+    except ValueError as error:  # more processes than GPUs
+        print(f"emlib {args.command}: {error}", file=sys.stderr)
+        return 2
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -67,6 +71,16 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--iterations", type=int, help="EM iterations (default: the preset's)")
     sub.add_argument("--folder", type=Path, help="where the run is kept (default: runs/em-OPERATOR-SAMPLER-PRESET)")
     sub.add_argument("--out", type=Path, help="record the run in this JSON file, with its picture beside it")
+    sub.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="only say what the run would do, cost and need, and whether all of it is there; status 2 if it is not",
+    )
+    sub.add_argument("--e-batch", type=int, help="pictures sampled at a time; changes memory, no picture")
+    sub.add_argument("--train-batch", type=int, help="pictures in an update (default: the preset's)")
+    sub.add_argument(
+        "--tensorboard", nargs="?", const="", metavar="DIR", help="log for TensorBoard, in DIR or in the run's folder"
+    )
 
     sub = command("train", train_command, "Trains a prior on clean pictures: the ceiling that EM is held against.")
     sub.add_argument("--preset", help=f"sizes: {', '.join(PRESETS)} (default: EMLIB_PRESET, then pocket)")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import sys
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -14,39 +15,40 @@ from torch import Tensor
 from tqdm import tqdm
 
 from emlib import evaluate, guidance, metrics
+from emlib.board import board, tell_row, told
 from emlib.data import load
 from emlib.diffusion import Eps
-from emlib.em import EStep, run_em, watch
+from emlib.dry_run import dry_run, em_stages
+from emlib.em import EStep, run_em
+from emlib.job import STARTS, job_of, scale_of
+from emlib.machine import pick_device
 from emlib.operators import Measurements
 from emlib.posterior import diffpir, dps, mmps, pigdm, reconstruct
+from emlib.preflight import checks, refuse
 from emlib.presets import Preset, preset
 from emlib.pretrained import load_pretrained
+from emlib.progress import watch
 from emlib.ranks import ranks
 from emlib.results import command_line, write_result
 from emlib.schedule import Schedule, linear_schedule
+from emlib.speed import quick
 from emlib.starts import fit_gaussian, preprocessed
 from emlib.tasks import Task, make_task
 from emlib.training import train
 from emlib.unet import build_unet, save_unet
 
-SAMPLERS = ("mmps", "pigdm", "diffpir", "dps")
-GUIDED = ("dps",)
-"""Samplers with a guidance scale to choose."""
 
-
-def em_command(args: argparse.Namespace) -> None:
-    """``emlib em``: the loop, a table as it goes, a picture at the end."""
-    p = preset(args.preset)
-    settings = replace(p.em, seed=args.seed, iterations=args.iterations or p.em.iterations)
-    if settings.iterations < 1:
-        raise ValueError(f"EM needs at least one iteration, got {settings.iterations}")
-    device, here = pick_device(), ranks()
+def em_command(args: argparse.Namespace) -> int:
+    """``emlib em``: the loop, a table as it goes, a picture at the end; or with ``--dry-run`` its plan alone."""
+    job, device, here = job_of(args), pick_device(), ranks()
+    if args.dry_run:
+        return dry_run(job, device)
+    p, settings, folder = job.preset, job.settings, job.folder
+    refuse(checks(job, em_stages(job), device))
     say = print if here.first else (lambda *words: None)
     schedule, task = linear_schedule().to(device), _task(args, p)
     measurements, held_out = moved(task.measurements, device), moved(task.held_out, device)
-    about = {"sampler": args.sampler, "scale": args.scale if args.sampler in GUIDED else "none", "start": args.start}
     e_step = choose_e_step(args.sampler, args.scale, args.seed, p, schedule, measurements)
-    folder = args.folder or Path("runs") / f"em-{args.operator}-{args.sampler}-{p.name}"
     say(f"EM at preset {p.name}: {len(task.measurements)} broken pictures, start {args.start}; kept in {folder}")
     loop = run_em(
         measurements,
@@ -56,26 +58,28 @@ def em_command(args: argparse.Namespace) -> None:
         e_step,
         settings,
         folder,
-        {**about, **task.about, "e_steps": p.e_steps, "cg_steps": p.cg_steps},
+        {**job.about(), **task.about},
     )
     if not here.first:  # the others work along; the first one shows and scores
         for _ in loop:
             pass
-        return
+        return 0
     real = _features(task)
     start, rows, shown = time.perf_counter(), [], {"observed": task.measurements.y}
     rows.append({"iteration": "observed", **evaluate.against_truth(task.measurements.y, task.truth)})
     _print_row(rows[-1], head=True)
-    for step in watch(loop):
-        row: dict[str, Any] = {"iteration": step.iteration, "seconds": round(step.seconds, 1)}
-        if step.iteration:
-            row |= {"phase": step.phase} | ({} if step.scale is None else {"scale": step.scale})
-            row |= evaluate.against_truth(step.reconstructions, task.truth[list(step.rows)])
-            shown[f"EM {step.iteration}"] = step.reconstructions
-        if real is not None:
-            row |= evaluate.against_real(draw_samples(step.prior, schedule, task, p, args.seed, device), real)
-        rows.append(row)
-        _print_row(rows[-1])
+    with board(job.board) as tell:
+        for step in watch(told(loop, tell)):
+            row: dict[str, Any] = {"iteration": step.iteration, "seconds": round(step.seconds, 1)}
+            if step.iteration:
+                row |= {"phase": step.phase} | ({} if step.scale is None else {"scale": step.scale})
+                row |= evaluate.against_truth(step.reconstructions, task.truth[list(step.rows)])
+                shown[f"EM {step.iteration}"] = step.reconstructions
+            if real is not None:
+                row |= evaluate.against_real(draw_samples(step.prior, schedule, task, p, args.seed, device), real)
+            rows.append(row)
+            tell_row(row, tell)
+            _print_row(rows[-1])
     sampler = e_step(step.prior, step.iteration + 1)
     rebuilt = reconstruct(sampler, step.prior, schedule, held_out, args.seed, "held-out", settings.e_batch)
     held_out = torch.cat(list(rebuilt))
@@ -87,11 +91,19 @@ def em_command(args: argparse.Namespace) -> None:
     write_result(
         out,
         "em",
-        {"preset": p.name, **task.about, **about, **asdict(settings), "clean": p.clean, "observations": p.observations},
+        {
+            "preset": p.name,
+            **task.about,
+            **job.about(),
+            **asdict(settings),
+            "clean": p.clean,
+            "observations": p.observations,
+        },
         rows,
         time.perf_counter() - start,
     )
     print(f"numbers: {out}   picture: {out.with_suffix('.png')}")
+    return 0
 
 
 def choose_start(name: str, task: Task, measurements: Measurements, schedule: Schedule) -> Tensor | Eps:
@@ -107,7 +119,7 @@ def choose_start(name: str, task: Task, measurements: Measurements, schedule: Sc
     if name == "preprocessed":
         return preprocessed(measurements)
     if not Path(name).is_dir():
-        raise ValueError(f"unknown start {name!r}; there are clean, gaussian, preprocessed, or a folder of pictures")
+        raise ValueError(f"unknown start {name!r}; there are {', '.join(STARTS)}, or a folder of pictures")
     _, channels, size, _ = measurements.y.shape
     return load(name, size=size, channels=channels).corrupted[: len(task.clean)]
 
@@ -176,18 +188,14 @@ def choose_e_step(
         search = guidance.searched_dps(scale, probe, schedule, p.dps_steps, seed)
         search.say = tqdm.write if ranks().first else None
         return search  # itself, so that EM finds its last scale when a run resumes
-    try:
-        number = float(scale)
-    except ValueError:
-        raise ValueError(f"--scale takes a number or {' or '.join(guidance.RULES)}, got {scale!r}") from None
-    if number <= 0:
-        raise ValueError(f"--scale must be above 0, got {number}")
+    number = scale_of(scale)
     return lambda prior, k: functools.partial(dps, steps=p.dps_steps, scale=number)
 
 
 def draw_samples(prior: Eps, schedule: Schedule, task: Task, p: Preset, seed: int, device: str) -> Tensor:
     """The preset's number of pictures from the prior, [N, C, H, W] on [-1, 1]."""
     shape = tuple(task.truth.shape[1:])
+    prior = quick(prior, replace(p.em.sampling, compile=False))  # for one crowd, compiling would take longer
     batches = evaluate.draw(prior, schedule, shape, p.samples, p.sample_steps, seed, device=device)
     return torch.cat(list(tqdm(batches, total=-(-p.samples // 250), desc="samples", leave=False)))
 
@@ -202,11 +210,6 @@ def _features(task: Task) -> Tensor | None:
     return evaluate.features_or_none(task.real)
 
 
-def pick_device() -> str:
-    """The GPU where there is one."""
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
 def moved(m: Measurements, device: str) -> Measurements:
     """The measurements with y on ``device``."""
     return replace(m, y=m.y.to(device))
@@ -219,6 +222,7 @@ def _print_row(row: dict[str, Any], head: bool = False) -> None:
     columns = {"PSNR": "9.2f", "LPIPS": "8.4f", "FD-AlexNet": "11.2f", "seconds": "8.0f"}
     cells = [f"{row[key]:>{form}}" if key in row else " " * int(form.split(".")[0]) for key, form in columns.items()]
     tqdm.write(f"{name!s:>10} {' '.join(cells)}".rstrip())
+    sys.stdout.flush()  # a log file is read while the run goes on
 
 
 def save_grid(rows: dict[str, Tensor], path: Path) -> None:

@@ -14,10 +14,11 @@ from emlib.baselines import ambient, noise2self, run_diem, sure_score
 from emlib.baselines.classical import classical
 from emlib.commands import choose_e_step
 from emlib.diffusion import Eps
-from emlib.em import EStep, Iteration, Progress, run_em, watch
+from emlib.em import EStep, run_em
 from emlib.operators import Identity
 from emlib.posterior import reconstruct
 from emlib.presets import Preset
+from emlib.progress import Iteration, Progress, watch
 from emlib.schedule import Schedule
 from emlib.tasks import Task
 from emlib.training import TrainStep, train

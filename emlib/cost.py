@@ -25,6 +25,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from emlib.guidance import CALLS, PROBE, RULES
 from emlib.posterior import BLOCK
 from emlib.presets import PRESETS, Preset, preset
+from emlib.progress import duration
 from emlib.settings import rows_of
 from emlib.unet import UNet, UNetConfig, build_unet
 
@@ -52,6 +53,9 @@ SAMPLERS: dict[str, Callable[[Preset], tuple[int, int]]] = {
 
 DRAW_BATCH = 250
 """Pictures that :func:`emlib.evaluate.draw` samples at a time by default."""
+
+CLEAN_PRIOR = "clean prior"
+"""The stage that ``emlib train`` goes through, and ``emlib em`` does not."""
 
 FLOAT = 4
 """Bytes of a number."""
@@ -210,7 +214,9 @@ def _measured(batch: int = 16, side: int = 28, repeats: int = 5) -> float:
     return batch * (cost.forward + cost.gradient) / statistics.median(seconds[1:])  # the first one warms up
 
 
-def plan(p: Preset, rate: float, sampler: str = "mmps", searched: bool = True) -> list[Stage]:
+def plan(
+    p: Preset, rate: float, sampler: str = "mmps", searched: bool = True, sampling_rate: float | None = None
+) -> list[Stage]:
     """The stages of ``emlib em`` at this preset, and last the clean prior of ``emlib train``.
 
     One process does all the work, and phase 1 takes as many iterations as it may.
@@ -221,14 +227,16 @@ def plan(p: Preset, rate: float, sampler: str = "mmps", searched: bool = True) -
         sampler: E-step, one of :data:`SAMPLERS`.
         searched: whether DPS's scale is looked for in each E-step (:func:`emlib.guidance.searched_dps`); counted at the
             most that a search may take, since it may stop early.
+        sampling_rate: FLOP/s in E-steps and samples, where other than in training, such as in half precision.
 
     Raises:
-        ValueError: if there is no such sampler, or ``rate`` is not above 0.
+        ValueError: if there is no such sampler, or a rate is not above 0.
     """
     if sampler not in SAMPLERS:
         raise ValueError(f"unknown sampler {sampler!r}; there are {', '.join(SAMPLERS)}")
-    if not rate > 0:
-        raise ValueError(f"a device does more than 0 FLOP/s, got rate={rate}")
+    sampling_rate = rate if sampling_rate is None else sampling_rate
+    if not (rate > 0 and sampling_rate > 0):
+        raise ValueError(f"a device does more than 0 FLOP/s, got rate={rate} and sampling_rate={sampling_rate}")
     side = p.size
     cost, (steps, passes) = network_cost(p.unet, side), SAMPLERS[sampler](p)
     size = FLOAT * cost.parameters
@@ -246,7 +254,8 @@ def plan(p: Preset, rate: float, sampler: str = "mmps", searched: bool = True) -
         flops = pictures * (cost.forward + passes * cost.gradient)
         live = live_bytes(p.unet, side, max(runs), passes)
         calls, gradients = steps * len(runs), passes * pictures
-        return Stage(name, times, calls, pictures, gradients, flops, size, 0, size, live, flops / rate)
+        seconds = flops / sampling_rate
+        return Stage(name, times, calls, pictures, gradients, flops, size, 0, size, live, seconds)
 
     first, again = p.em.iterations, p.em.phases.reset_iterations
 
@@ -264,7 +273,7 @@ def plan(p: Preset, rate: float, sampler: str = "mmps", searched: bool = True) -
         training("M-step afresh", again, p.em.phases.reset_updates, 2),
         sampling("samples to score", first + again + 1, _batches(p.samples, DRAW_BATCH), p.sample_steps, 0),
         sampling("held-out check", 1, _batches(p.held_out, p.em.e_batch, BLOCK), steps, passes, probe),
-        training("clean prior", 1, p.prior_updates, 1),
+        training(CLEAN_PRIOR, 1, p.prior_updates, 1),
     ]
     return [stage for stage in stages if stage.times]
 
@@ -305,7 +314,7 @@ def table(stages: list[Stage]) -> str:
     for s in [*stages, total(stages)]:
         work = [_short(s.times * n) for n in (s.calls, s.forwards, s.gradients, s.flops)]
         memory = [_short(n) + "B" for n in (s.weights, s.optimizer, s.ema, s.activations)]
-        rows.append((s.name, str(s.times) if s.name != "total" else "", *work, *memory, _duration(s.times * s.seconds)))
+        rows.append((s.name, str(s.times) if s.name != "total" else "", *work, *memory, duration(s.times * s.seconds)))
     widths = [max(map(len, column)) for column in zip(*rows)]
     return "\n".join(
         f"{row[0]:<{widths[0]}}  " + "  ".join(f"{c:>{w}}" for c, w in zip(row[1:], widths[1:])) for row in rows
@@ -319,13 +328,6 @@ def _short(n: float) -> str:
             return f"{n:.3g} {prefix}"
         n /= 1000
     return f"{n:.4g} E"
-
-
-def _duration(seconds: float) -> str:
-    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.3g} {unit}"
-    return f"{seconds:.3g} s"
 
 
 def add_arguments(sub: argparse.ArgumentParser) -> None:

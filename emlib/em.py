@@ -7,20 +7,21 @@ it works and an :class:`Iteration` when one is done. It never sees the truth; sc
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from emlib import ranks
 from emlib.diffusion import Eps, check_images
 from emlib.folder import RunFolder, fingerprint
 from emlib.operators import Measurements
 from emlib.posterior import Sampler, reconstruct
+from emlib.progress import Iteration, Progress
 from emlib.schedule import Schedule
 from emlib.settings import EMSettings, iterations, rows_of
 from emlib.speed import quick
@@ -33,38 +34,6 @@ EStep = Callable[[Eps, int], Sampler]
 One that searches for the scale may have an attribute ``last``: :func:`run_em` sets it to the last iteration's scale
 before each call, so that a resumed run searches as an unbroken one does (:class:`emlib.guidance.SearchedDPS`).
 """
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a stage has come."""
-
-    iteration: int
-    stage: str
-    """"first prior", "E-step" or "M-step"."""
-    done: int
-    total: int
-    loss: float = float("nan")
-    """Training loss of the update; nan in an E-step."""
-
-
-@dataclass(frozen=True)
-class Iteration:
-    """What one EM iteration made; iteration 0 is the first prior, with no reconstructions."""
-
-    iteration: int
-    reconstructions: Tensor
-    """[N, C, H, W] on [-1, 1], on the CPU, drawn with the previous prior."""
-    rows: tuple[int, ...]
-    """Which of the measurements these are: in phase 1 perhaps a part, else all."""
-    prior: Eps
-    """The network after this M-step, averaged weights."""
-    phase: int
-    """1, weights inherited, or 2, fresh weights; 0 for the first prior."""
-    scale: float | None
-    """Guidance scale of the E-step, if its sampler has one."""
-    seconds: float
-    """Time the iteration took; what was read from disk took none."""
 
 
 def run_em(
@@ -99,9 +68,7 @@ def run_em(
     if isinstance(start, Tensor):
         _check_start(start, measurements)
     keep = RunFolder(None if folder is None else Path(folder))
-    # More iterations are more of the same run, but they would put off a phase 2 that has begun.
-    free = ("e_batch", "snapshot") + (("iterations",) if not settings.phases.reset_iterations else ())
-    keep.claim(_all_settings(measurements, start, unet, schedule, settings, about or {}), free)
+    keep.claim(_all_settings(measurements, start, unet, schedule, settings, about or {}), free_to_change(settings))
     return _loop(measurements, start, unet, schedule, e_step, settings, keep)
 
 
@@ -140,6 +107,12 @@ def _loop(
         prior = yield from _fit(keep, model, schedule, x, settings, k, updates, lr)
         scales.append(scale)
         yield Iteration(k, x, tuple(rows), prior, phase, scale, time.perf_counter() - begin)
+
+
+def free_to_change(settings: EMSettings) -> tuple[str, ...]:
+    """Settings that a run may be resumed with other values of."""
+    # More iterations are more of the same run, but they would put off a phase 2 that has begun.
+    return ("e_batch", "snapshot") + (("iterations",) if not settings.phases.reset_iterations else ())
 
 
 def _check_start(start: Tensor, measurements: Measurements) -> None:
@@ -185,11 +158,19 @@ def _e_step(
 ) -> Generator[Progress, None, tuple[Tensor, float | None]]:
     """x_i ~ p_theta(x | y_i) for every measurement, shard by shard, and the scale they were drawn with."""
     if (done := keep.reconstructions(k)) is None:
-        prior = quick(prior, settings.speed)
-        yield from _shards(keep, prior, schedule, measurements, e_step(prior, k), settings, k)
+        prior = quick(prior, settings.sampling)
+        yield from _shards(keep, prior, schedule, measurements, _agreed(e_step(prior, k)), settings, k)
         done = keep.reconstructions(k)
     x, about = done
     return x, about.get("scale")
+
+
+def _agreed(sampler: Sampler) -> Sampler:
+    """The sampler with the scale that the first process found; all looked for it on the same pictures."""
+    known = getattr(sampler, "keywords", {})  # of a functools.partial
+    if "scale" not in known:
+        return sampler
+    return functools.partial(sampler.func, *sampler.args, **{**known, "scale": ranks.as_the_first(known["scale"])})
 
 
 def _shards(
@@ -205,7 +186,8 @@ def _shards(
     total, count = len(measurements), -(-len(measurements) // settings.shard)
     parts = {i: range(i * settings.shard, min(total, (i + 1) * settings.shard)) for i in ranks.ranks().share(count)}
     mine, ready = sum(map(len, parts.values())), sum(len(rows) for i, rows in parts.items() if keep.has_shard(k, i))
-    yield Progress(k, "E-step", ready, mine)
+    world = ranks.ranks().world  # the others get on as fast
+    yield Progress(k, "E-step", ready, mine, images=world)
     for i, rows in parts.items():
         if keep.has_shard(k, i):
             continue
@@ -218,13 +200,13 @@ def _shards(
                 keep.save_shard(k, i, torch.cat(drawn))
             ready += len(x)
             if ready < mine:
-                yield Progress(k, "E-step", ready, mine)
+                yield Progress(k, "E-step", ready, mine, images=world)
     ranks.wait_for_all()
     if ranks.ranks().first:
         scale = getattr(sampler, "keywords", {}).get("scale")  # of a functools.partial
         keep.join_shards(k, count, total, {"scale": scale, "pictures": total})
     ranks.wait_for_all()
-    yield Progress(k, "E-step", mine, mine)
+    yield Progress(k, "E-step", mine, mine, images=world)
 
 
 def _fit(
@@ -257,22 +239,7 @@ def _fit(
     for now in loop:
         if (now.step + 1) % settings.snapshot == 0 and now.step + 1 < updates:
             keep.save_snapshot(k, now.snapshot())
-        yield Progress(k, stage, now.step + 1, updates, now.loss)
+        yield Progress(k, stage, now.step + 1, updates, now.loss, settings.train_batch)
     keep.save_prior(k, now.ema)
     ranks.wait_for_all()
     return now.ema
-
-
-def watch(loop: Iterator[Progress | Iteration]) -> Iterator[Iteration]:
-    """Shows a progress bar for each stage of EM and passes on what is finished."""
-    bar = None
-    for event in loop:
-        if isinstance(event, Iteration):
-            yield event
-            continue
-        name = f"EM {event.iteration} {event.stage}"
-        if bar is None or bar.desc != name:
-            bar = tqdm(total=event.total, desc=name, leave=False)
-        bar.update(event.done - bar.n)
-        if event.done == event.total:
-            bar.close()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import scipy.stats
 import torch
 from torch import Tensor
 
@@ -63,6 +62,8 @@ def with_interval(x: Tensor, truth: Tensor) -> dict[str, float]:
 
     ``PSNR_low`` and ``PSNR_high`` are the ends of the mean's 95 % bootstrap interval over the pictures; so for others.
     """
+    import scipy.stats  # takes longer to import than all else here
+
     measures = {"PSNR": psnr, "SSIM": ssim} | ({} if alexnet_missing() else {"LPIPS": lpips_distance})
     row = {}
     for name, measure in measures.items():

@@ -18,7 +18,7 @@ from emlib.operators import Measurements
 from emlib.ranks import ranks
 from emlib.unet import UNet, load_unet, save_unet
 
-LATER = {"flip": False}
+LATER = {"flip": False, "e_speed": None}
 """Settings that folders of older runs do not name, and what those runs did."""
 
 
@@ -63,19 +63,31 @@ class RunFolder:
                 raise ValueError("several processes share their work through a folder; name one")
             return
         settings = json.loads(json.dumps(settings))
-        file = self.path / "settings.json"
-        if file.is_file():
-            found = _completed(json.loads(file.read_text()), settings)
-            keys = [k for k in {**found, **settings} if found.get(k) != settings.get(k) and k not in free]
-            if keys:
-                there, here = ({k: s.get(k) for k in keys} for s in (found, settings))
-                raise ValueError(
-                    f"{self.path} holds a run with {there}, but this one has {here}; name another folder or delete it"
-                )
+        self.refuse_others({**dict.fromkeys(self.settings()), **settings}, free)
         if ranks().first:
-            write_json(file, settings)
+            write_json(self.path / "settings.json", settings)
             for done in self.path.glob("reconstructions_*.npy"):  # a kill may have come between joining and sweeping
                 self.sweep(int(done.stem.split("_")[1]))
+
+    def settings(self) -> dict[str, Any]:
+        """Settings of the run that the folder holds; empty if it holds none."""
+        file = self.path / "settings.json"
+        return json.loads(file.read_text()) if file.is_file() else {}
+
+    def refuse_others(self, settings: dict[str, Any], free: tuple[str, ...] = ()) -> None:
+        """Refuses a folder whose run has other values of these settings, which need not be all.
+
+        Raises:
+            ValueError: naming both.
+        """
+        settings = json.loads(json.dumps(settings))
+        found = self.settings() and _completed(self.settings(), settings)
+        keys = [k for k in settings if found and found.get(k) != settings[k] and k not in free]
+        if keys:
+            there, here = ({k: s.get(k) for k in keys} for s in (found, settings))
+            raise ValueError(
+                f"{self.path} holds a run with {there}, but this one has {here}; name another folder or delete it"
+            )
 
     # ---- priors ----
 

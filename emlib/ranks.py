@@ -10,9 +10,16 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 from torch import distributed, nn
+
+from emlib import lost
+
+PATIENCE = timedelta(hours=6)
+"""How long a process waits for the others. The first one scores alone, at the paper's size for the better part of an
+hour; whoever dies is noticed at once all the same (:mod:`emlib.lost`), so this is only for a process that hangs."""
 
 
 @dataclass(frozen=True)
@@ -41,23 +48,43 @@ def ranks() -> Ranks:
 
 @contextmanager
 def joined() -> Iterator[Ranks]:
-    """Joins the other processes that ``torchrun`` started, and parts from them at the end; alone it does nothing."""
+    """Joins the other processes that ``torchrun`` started, and parts from them at the end; alone it does nothing.
+
+    Where one of them dies, all end: one of them says so in a line, and this one exits with status 1.
+
+    Raises:
+        ValueError: if there are more processes than GPUs.
+    """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield Ranks(0, 1)
         return
     if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
-    try:
-        yield ranks()
-    finally:
-        distributed.destroy_process_group()
+        if (local := int(os.environ["LOCAL_RANK"])) >= torch.cuda.device_count():
+            raise ValueError(
+                f"process {local} has no GPU: there are {torch.cuda.device_count()}; lower --nproc-per-node to that"
+            )
+        torch.cuda.set_device(local)
+    with lost.noticed():
+        distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)
+        try:
+            yield ranks()
+        finally:
+            distributed.destroy_process_group()
 
 
 def wait_for_all() -> None:
     """Returns once every process has come this far."""
     if ranks().world > 1:
         distributed.barrier()
+
+
+def as_the_first(number: float) -> float:
+    """The first process's number, for all: two cards may differ in the last bit, and a search then in its answer."""
+    if ranks().world == 1:
+        return number
+    told = torch.tensor(number, dtype=torch.float64, device="cuda" if torch.cuda.is_available() else "cpu")
+    distributed.broadcast(told, src=0)
+    return told.item()
 
 
 @contextmanager

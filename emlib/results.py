@@ -22,9 +22,17 @@ def provenance() -> dict[str, Any]:
         "commit": _commit(),
         "torch": metadata.version("torch"),
         "python": platform.python_version(),
-        "device": f"CPU {platform.machine()}, {os.cpu_count()} cores",
+        "device": _device(),
         "recorded": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
+
+
+def _device() -> str:
+    """The GPU where there is one, else the processor."""
+    torch = sys.modules.get("torch")  # this module works without
+    if torch is not None and torch.cuda.is_available():
+        return f"GPU {torch.cuda.get_device_name()}"
+    return f"CPU {platform.machine()}, {os.cpu_count()} cores"
 
 
 def _commit() -> str:

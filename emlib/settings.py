@@ -62,6 +62,7 @@ class EMSettings:
         flip: whether training mirrors half of the pictures: right where a mirrored picture is as likely as the
             picture. E-steps know nothing of it.
         speed: how the network computes.
+        e_speed: how it computes in E-steps, where not so; float16 is allowed there.
         seed: seed of everything random.
     """
 
@@ -78,7 +79,13 @@ class EMSettings:
     phases: Phases = Phases()
     flip: bool = False
     speed: Speed = FLOAT32
+    e_speed: Speed | None = None
     seed: int = 0
+
+    @property
+    def sampling(self) -> Speed:
+        """How the network computes when it samples."""
+        return self.e_speed or self.speed
 
 
 def over(scales: Sequence[float | None], iterations: int, phases: Phases) -> bool:

@@ -35,10 +35,32 @@ FLOAT32 = Speed()
 """Plain float32, not compiled."""
 
 
+def filled_up(model: Eps) -> Eps:
+    """The network, which never meets a batch smaller than one before: a rest is filled up to a size that it knows.
+
+    Kernels are compiled for one size, so each further one would take minutes, for the last few pictures of an E-step.
+    """
+    known: list[int] = []
+
+    def eps(x: Tensor, t: Tensor) -> Tensor:
+        n = len(x)
+        size = min((size for size in known if size >= n), default=n)
+        if size not in known:
+            known.append(size)
+        if size > n:
+            x, t = (torch.cat([part, part[-1:].expand(size - n, *part.shape[1:])]) for part in (x, t))
+        return model(x, t)[:n]
+
+    return eps
+
+
 def quick(model: Eps, speed: Speed) -> Eps:
     """The network as ``speed`` wants it: takes and gives float32, [B, C, H, W] and [B] -> [B, C, H, W]."""
     if speed.compile and isinstance(model, nn.Module):
-        model = torch.compile(model)
+        # Each EM iteration brings another network; the kernels of those before would count against torch's limit of
+        # recompilations, behind which it goes on uncompiled.
+        torch.compiler.reset()
+        model = filled_up(torch.compile(model, dynamic=False))
     if speed.precision == "float32":
         return model
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from emlib.data import load
@@ -36,6 +37,23 @@ class Task:
     about: dict[str, str | float | int]
 
 
+def check_task(preset: Preset, operator: str, fraction: float, noise_std: float) -> Measurements:
+    """Refuses what :func:`make_task` would, as far as no picture is needed.
+
+    Returns:
+        Measurements of one black picture, to ask others with.
+
+    Raises:
+        ValueError: if a value is out of range or a name unknown.
+    """
+    check_noise_std(noise_std)
+    if operator == "noise" and noise_std == 0:
+        raise ValueError("the noise task without noise leaves nothing to do; set noise_std, for example 0.2")
+    side = 2 * preset.unet.stride + 8
+    A = make_operator(operator, 1, side, fraction, 0)
+    return measure(torch.zeros(1, preset.unet.in_channels, side, side), A, noise_std, 0)
+
+
 def make_task(
     preset: Preset,
     operator: str = "mask",
@@ -57,10 +75,7 @@ def make_task(
     Raises:
         ValueError: if a value is out of range, the data does not fit the network or is too small.
     """
-    check_noise_std(noise_std)
-    if operator == "noise" and noise_std == 0:
-        raise ValueError("the noise task without noise leaves nothing to do; set noise_std, for example 0.2")
-    make_operator(operator, 1, 2 * preset.unet.stride + 8, fraction, seed)  # refuses a bad name or fraction at once
+    check_task(preset, operator, fraction, noise_std)
     channels = preset.unet.in_channels
     split = load(data or preset.data, size=preset.size, channels=channels)
     _, found, size, width = split.corrupted.shape

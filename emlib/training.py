@@ -95,7 +95,8 @@ def train(
     images = placed(images, device)
     rng = Generator().manual_seed(seed)
     ema = copy.deepcopy(model).eval().requires_grad_(False)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=lr)
+    # On a GPU one kernel updates all weights; on a CPU the plain loop's bits are those of the recorded runs.
+    optimizer = torch.optim.AdamW(model.parameters(), lr=lr, fused=True if device.type == "cuda" else None)
     first = 0 if start is None else _go_on(start, model, ema, optimizer, rng)
     model.train()
     net = quick(parallel(model), speed)
@@ -136,6 +137,9 @@ def _go_on(
             _, i, name = key.split(".")
             state.setdefault(int(i), {})[name] = x.clone()
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+    for weight, kept in optimizer.state.items():
+        # The fused kernel walks through memory, so moments must lie as their weights do (channels last).
+        kept |= {name: torch.empty_like(weight).copy_(x) for name, x in kept.items() if x.shape == weight.shape}
     rng.set_state(start["rng"])
     return int(start["step"]) + 1
 

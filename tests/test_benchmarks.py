@@ -19,6 +19,18 @@ SCRIPTS = {
         ["DPS-3 scale 1", "DPS-2 scale 1", "MMPS-2 CG 1", "MMPS-2 CG 2", "PiGDM-2", "DiffPIR-2"],
     ),
     "training": ("network", ["diffusers", "diffusers, channels last", "ours", "ours, folded as in the preset"]),
+    "gpu": (
+        "work",
+        [
+            "training, diffusers",
+            "training, ours",
+            "training, ours as the preset computes",
+            "E-step, deepinv DPS",
+            "E-step, our DPS",
+            "E-step, our DPS as the preset computes",
+            "E-step, our MMPS as the preset computes",
+        ],
+    ),
     "scaling": ("way", ["1 process, 1 thread", "1 process, 2 threads", "2 processes, 1 thread each"]),
 }
 
@@ -48,6 +60,9 @@ def test_a_quick_run_prints_and_records_its_rows(script, tmp_path, capsys, monke
     assert all(row["ratio_min"] <= row["ratio"] <= row["ratio_max"] for row in record["rows"])
     printed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [row[column] for row in printed] == names
+    if name == "gpu":
+        assert all(0 < row["share_of_peak"] < 1.5 for row in record["rows"])
+        assert record["settings"]["matmul_flops_per_s"] > 1e8
     if name == "scaling":
         assert all(row["largest_difference"] < 1e-3 for row in record["rows"])
     if name == "samplers":

@@ -230,8 +230,6 @@ def test_a_record_that_lacks_facts_says_what_it_has():
     assert said == "Recorded run: · 10 s"
 
 
-@pytest.mark.parametrize(
-    ("seconds", "said"), [(0.2, "0 s"), (119, "119 s"), (120, "2.0 minutes"), (9000, "2.5 hours")]
-)
+@pytest.mark.parametrize(("seconds", "said"), [(0.2, "0 s"), (119, "119 s"), (120, "2.0 minutes"), (9000, "2.5 hours")])
 def test_durations(seconds, said):
     assert display.duration(seconds) == said

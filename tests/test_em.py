@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import emlib
-from emlib.em import watch
+from emlib.progress import watch
 from emlib.settings import over
 
 RECONSTRUCTIONS = ["reconstructions_01.npy", "reconstructions_02.npy"]

@@ -6,8 +6,9 @@ import torch
 from PIL import Image
 
 import emlib
-from emlib import tasks
+from emlib import cost, tasks
 from emlib.presets import PRESETS
+from emlib.settings import rows_of
 
 SMOKE = PRESETS["smoke"]
 
@@ -51,6 +52,7 @@ def test_the_sizes_of_a_preset_fit_each_other(p):
         ("pocket-color", 1.0, 2.0),
         ("colab", 7.0, 13.0),
         ("paper", 35.7, 35.75),
+        ("paper-fast", 35.7, 35.75),
         ("paper-celeba", 113.6, 113.7),
     ],
 )
@@ -58,6 +60,50 @@ def test_the_networks_have_the_size_the_design_gives(name, low, high):
     with torch.device("meta"):
         count = sum(p.numel() for p in emlib.UNet(PRESETS[name].unet).parameters())
     assert low <= count / 1e6 <= high
+
+
+def hours(p, device, sampler="mmps", **words):
+    """Of an EM run by the command line, one iteration of each stage at a time."""
+    stages = cost.plan(p, cost.sustained(device), sampler, **words)
+    return sum(s.times * s.seconds for s in stages if s.name != cost.CLEAN_PRIOR) / 3600
+
+
+def test_paper_has_the_papers_numbers():
+    p, phases = PRESETS["paper"], PRESETS["paper"].em.phases
+    first, again = (len(rows_of(p.observations, p.em, phase)) for phase in (1, 2))
+    assert (first, again) == (5_000, 48_500)
+    assert (p.clean, p.dps_steps, p.em.iterations, phases.reset_iterations) == (50, 1000, 6, 3)
+    for updates, pictures in ((p.em.init_updates, first), (p.em.m_updates, first), (phases.reset_updates, again)):
+        assert updates == round(1000 * pictures / p.em.train_batch)  # 1,000 epochs
+    assert p.prior_updates == p.em.init_updates + 6 * p.em.m_updates + 3 * phases.reset_updates
+
+
+def test_paper_fast_costs_a_tenth_of_the_paper():
+    paper, fast = PRESETS["paper"], PRESETS["paper-fast"]
+    assert hours(fast, "H100-bf16") <= 0.1 * hours(paper, "H100-bf16", "dps")
+    with_ceiling = [cost.total(cost.plan(p, 1e14, sampler)).flops for p, sampler in ((fast, "mmps"), (paper, "dps"))]
+    assert with_ceiling[0] <= 0.1 * with_ceiling[1]
+    assert fast.unet == paper.unet
+    assert (fast.clean, fast.observations) == (paper.clean, paper.observations)
+
+
+def test_colab_runs_chapters_8_and_11_within_an_hour_on_a_t4():
+    """By the cost model: chapter 8's own evaluations beyond EM are its ceilings, two looks at the held-out pictures
+    beside EM's, and an error on withheld pixels for each prior. Chapter 11 rehearses at another preset's size."""
+    p, rate, half = PRESETS["colab"], cost.sustained("T4"), cost.sustained("T4-fp16")
+    assert p.em.sampling.precision == "float16"
+    assert p.em.speed.precision == "float32"
+    em = hours(p, "T4", sampling_rate=half)
+    one = cost.network_cost(p.unet, 32)
+    mmps, dps = (n * one.forward + n * k * one.gradient for n, k in (cost.SAMPLERS[s](p) for s in ("mmps", "dps")))
+    # the chapter calls the clean prior in float32: on all measurements, with DPS and its search, and three times on
+    # held-out pictures
+    clean = mmps * (p.observations + 3 * p.held_out) + dps * (256 + 32 * cost.CALLS)
+    withheld = mmps * 64 * 2 * (p.em.iterations + 1)
+    # and draws one more crowd in float32 for it; EM's crowds, counted in float16 above, are in float32 too
+    crowds = (p.em.iterations + 2) * p.samples * p.sample_steps * one.forward
+    beyond = (clean + withheld + crowds) / rate / 3600
+    assert em + beyond < 1, (em, beyond)
 
 
 def test_photographs_are_mirrored_at_the_papers_scale_and_clothes_are_not():

@@ -1,3 +1,5 @@
+import copy
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -61,6 +63,43 @@ def test_training_and_sampling_in_bfloat16_stay_near_float32(tiny, schedule, dev
 def test_a_compiled_network_answers_the_same(net):
     net, (x, t) = net.cuda(), ask(16, "cuda")
     torch.testing.assert_close(emlib.quick(net, emlib.Speed(compile=True))(x, t), net(x, t), rtol=1e-3, atol=1e-3)
+
+
+def test_a_rest_of_a_batch_compiles_nothing_anew(net, monkeypatch):
+    """Compiled for each size that is larger than all before: here the probe of a search and a full batch."""
+    compiled = []
+
+    def backend(graph, inputs):
+        compiled.append(inputs)
+        return graph
+
+    real = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda model, **words: real(model, backend=backend, **words))
+    for prior in (net, copy.deepcopy(net)):  # two EM iterations
+        compiled.clear()
+        eps, counts = emlib.quick(prior, emlib.Speed(compile=True)), []
+        for n in (32, 48, 16, 48, 32, 1):
+            x, t = ask(n)
+            (ours,), (theirs,) = (
+                torch.autograd.grad(model(y, t).square().sum(), y)
+                for model in (eps, prior)
+                for y in [x.clone().requires_grad_()]
+            )
+            torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+            counts.append(len(compiled))
+        assert counts == [1, 2, 2, 2, 2, 2]
+
+
+def test_e_steps_may_compute_in_float16_while_training_does_not(tiny, schedule):
+    x = torch.rand(8, 1, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    m = emlib.measure(x, emlib.random_mask(8, 8, 0.6, 0), 0.1, seed=0)
+    em = emlib.EMSettings(1, 2, 2, 4, 1e-3, 1e-3, 0.9, 8)
+    pictures = []
+    for e_speed in (None, emlib.Speed("float16")):
+        e_step = lambda prior, k: partial(emlib.mmps, steps=4)  # noqa: E731
+        *_, last = emlib.run_em(m, x, tiny, schedule, e_step, replace(em, e_speed=e_speed))
+        pictures.append(last.reconstructions)
+    assert 0 < (pictures[1] - pictures[0]).abs().mean().item() < 0.05
 
 
 def test_float16_is_not_for_training(tiny, schedule):
