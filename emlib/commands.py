@@ -230,7 +230,11 @@ def save_grid(rows: dict[str, Tensor], path: Path) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
+    from matplotlib import pyplot
+
     from emlib.viz import grid
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    grid({name: x.cpu() for name, x in rows.items()}).savefig(path, dpi=110, bbox_inches="tight", facecolor="white")
+    fig = grid({name: x.cpu() for name, x in rows.items()})
+    fig.savefig(path, dpi=110, bbox_inches="tight", facecolor="white")
+    pyplot.close(fig)

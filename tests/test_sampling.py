@@ -129,7 +129,7 @@ def test_evaluate_records_the_distance_with_its_numbers_and_its_floor(toy, capsy
     assert "40 samples to 40 real pictures" in said
     record = emlib.results.read_result("out/result.json")
     (row,) = record["rows"]
-    data = load("pictures", channels=1)
+    data = load("pictures", 28, channels=1)
     real = means(to_pixels(torch.cat([data.clean, data.corrupted, data.held_out])), "cpu")
     samples = means(torch.cat(list(read_shards(toy / "here", 40))), "cpu")
     assert row["FID"] == pytest.approx(by_torchmetrics(samples, real), rel=1e-6)
@@ -139,7 +139,7 @@ def test_evaluate_records_the_distance_with_its_numbers_and_its_floor(toy, capsy
     assert settings["fingerprint"] == data.fingerprint
     assert (settings["samples"], settings["steps"], settings["eta"], settings["seed"]) == (40, 2, 0.0, 0)
     assert "resumed" not in settings
-    assert Image.open("out/result.png").size == (10 * 34 - 2, 4 * 34 - 2)
+    assert Image.open("out/result.png").size == (10 * 30 - 2, 4 * 30 - 2)
     # again with other options that change no picture: what is there is read, and it is said
     assert main([*EVALUATE, "--batch", "3"]) == 0
     again = json.loads((toy / "here" / "result.json").read_text())
@@ -187,7 +187,7 @@ def test_a_mistake_ends_in_one_sentence_before_any_work(toy, capsys, words, says
 def test_a_prior_of_other_pictures_is_refused(toy, capsys):
     emlib.save_unet(emlib.build_unet(emlib.UNetConfig(channels=(8, 16), groups=4, patch=3), 0), "other.safetensors")
     assert main([*EVALUATE, "--prior", "other.safetensors"]) == 2
-    assert "32 x 32 pixels, but the prior takes 1 channel(s) and sides in multiples of 6" in capsys.readouterr().err
+    assert "28 x 28 pixels, but the prior takes 1 channel(s) and sides in multiples of 6" in capsys.readouterr().err
 
 
 # ---- statistics of the real pictures ----
