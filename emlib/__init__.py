@@ -16,6 +16,7 @@ from emlib.em import run_em
 from emlib.evaluate import against_real, against_truth, draw, features_or_none
 from emlib.fid import inception_missing
 from emlib.guidance import oracle, search, searched_dps, sweep
+from emlib.machine import pick_device
 from emlib.metrics import alexnet_missing, fd_alexnet, frechet_distance, lpips_distance, psnr, ssim
 from emlib.mixture import GaussianMixture, MixtureStep, mixture_em, mixture_m_step
 from emlib.operators import GaussianBlur, Identity, Measurements, PixelMask, measure, random_mask
@@ -78,6 +79,7 @@ __all__ = [
     "mixture_m_step",
     "mmps",
     "oracle",
+    "pick_device",
     "pigdm",
     "posterior_mean",
     "predict_x0",

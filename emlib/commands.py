@@ -46,8 +46,8 @@ def em_command(args: argparse.Namespace) -> int:
     p, settings, folder = job.preset, job.settings, job.folder
     refuse(checks(job, em_stages(job), device))
     say = print if here.first else (lambda *words: None)
-    schedule, task = linear_schedule().to(device), _task(args, p)
-    measurements, held_out = moved(task.measurements, device), moved(task.held_out, device)
+    schedule, task = linear_schedule().to(device), _task(args, p).on(device)
+    measurements, held_out = task.measurements, task.held_out
     e_step = choose_e_step(args.sampler, args.scale, args.seed, p, schedule, measurements)
     say(f"EM at preset {p.name}: {len(task.measurements)} broken pictures, start {args.start}; kept in {folder}")
     loop = run_em(
@@ -157,8 +157,8 @@ def reconstruct_command(args: argparse.Namespace) -> None:
     p = preset(args.preset)
     schedule, device = linear_schedule().to(pick_device()), pick_device()
     prior = load_pretrained(args.prior).to(device)
-    task = _task(args, p)
-    held_out = moved(task.held_out, device)
+    task = _task(args, p).on(device)
+    held_out = task.held_out
     sampler = choose_e_step(args.sampler, args.scale, args.seed, p, schedule, held_out)(prior, 0)
     parts = []
     with tqdm(total=len(held_out), desc="reconstructing", unit="picture") as bar:
@@ -208,11 +208,6 @@ def _features(task: Task) -> Tensor | None:
     if missing := metrics.alexnet_missing():
         print(f"LPIPS and FD-AlexNet are left out: {missing}")
     return evaluate.features_or_none(task.real)
-
-
-def moved(m: Measurements, device: str) -> Measurements:
-    """The measurements with y on ``device``."""
-    return replace(m, y=m.y.to(device))
 
 
 def _print_row(row: dict[str, Any], head: bool = False) -> None:

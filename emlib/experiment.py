@@ -20,7 +20,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from emlib import evaluate, metrics
-from emlib.commands import draw_samples, moved, pick_device, save_grid
+from emlib.commands import draw_samples, pick_device, save_grid
 from emlib.contenders import CONTENDERS, Outcome, Setting
 from emlib.data import fitted, load
 from emlib.files import whole, write_json
@@ -140,12 +140,11 @@ def run_missing(
     RunFolder(folder).claim({**asdict(p), **said, "seed": seed, "data": Path(data).name})
     if all((folder / f"{method}.json").is_file() for method in methods):
         return
-    task = make_task(p, experiment.operator, experiment.fraction, experiment.noise_std, seed, data)
+    task = make_task(p, experiment.operator, experiment.fraction, experiment.noise_std, seed, data).on(device)
     other = None
     if experiment.other:
         _, channels, size, _ = task.clean.shape
         other = fitted(load(here(experiment.other), size, channels).clean, size, channels)[: p.clean]
-    task = replace(task, measurements=moved(task.measurements, device), held_out=moved(task.held_out, device))
     if reason := metrics.alexnet_missing():
         print(f"LPIPS and FD-AlexNet are left out: {reason}")
     schedule, crowd = linear_schedule().to(device), evaluate.features_or_none(task.real[:CROWD])

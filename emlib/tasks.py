@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -35,6 +35,11 @@ class Task:
     held_out_truth: Tensor
     real: Tensor
     about: dict[str, str | float | int]
+
+    def on(self, device: torch.device | str) -> Task:
+        """The same with what is measured on a device; what only the scores may see stays where it is."""
+        m, held_out = (replace(part, y=part.y.to(device)) for part in (self.measurements, self.held_out))
+        return replace(self, measurements=m, held_out=held_out)
 
 
 def check_task(preset: Preset, operator: str, fraction: float, noise_std: float) -> Measurements:

@@ -94,15 +94,21 @@ def test_colab_runs_chapters_8_and_11_within_an_hour_on_a_t4():
     assert p.em.sampling.precision == "float16"
     assert p.em.speed.precision == "float32"
     em = hours(p, "T4", sampling_rate=half)
-    one = cost.network_cost(p.unet, 32)
-    mmps, dps = (n * one.forward + n * k * one.gradient for n, k in (cost.SAMPLERS[s](p) for s in ("mmps", "dps")))
-    # the chapter calls the clean prior in float32: on all measurements, with DPS and its search, and three times on
-    # held-out pictures
-    clean = mmps * (p.observations + 3 * p.held_out) + dps * (256 + 32 * cost.CALLS)
-    withheld = mmps * 64 * 2 * (p.em.iterations + 1)
-    # and draws one more crowd in float32 for it; EM's crowds, counted in float16 above, are in float32 too
-    crowds = (p.em.iterations + 2) * p.samples * p.sample_steps * one.forward
-    beyond = (clean + withheld + crowds) / rate / 3600
+    one, published = (cost.network_cost(cfg, 32) for cfg in (p.unet, PRESETS["paper"].unet))
+
+    def of(network, sampler):
+        steps, gradients = cost.SAMPLERS[sampler](p)
+        return steps * network.forward + steps * gradients * network.gradient
+
+    # the published clean prior, in half precision: all measurements, some by DPS with its search, the held-out ones,
+    # and a crowd
+    ceilings = of(published, "mmps") * (p.observations + p.held_out) + of(published, "dps") * (256 + 32 * cost.CALLS)
+    ceilings += p.samples * p.sample_steps * published.forward
+    # EM's priors in float32: held-out pictures with two of them, withheld pixels with each
+    looks = of(one, "mmps") * (2 * p.held_out + 64 * 2 * (p.em.iterations + 1))
+    # their crowds, counted in float16 above, are in float32 here
+    crowds = (p.em.iterations + 1) * p.samples * p.sample_steps * one.forward
+    beyond = (ceilings / half + (looks + crowds) / rate) / 3600
     assert em + beyond < 1, (em, beyond)
 
 
