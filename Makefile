@@ -38,7 +38,7 @@ export EMLIB_STATIC := 1
 PARALLEL := -n $(WORKERS) --maxprocesses 4
 ALONE := OMP_NUM_THREADS=1 EMLIB_PRESET=smoke
 
-.PHONY: book test setup site notebook notebooks serve check-links lint unit nbval site-tests clean distclean help
+.PHONY: book test setup site notebook notebooks results serve check-links lint unit nbval site-tests clean distclean help
 .DEFAULT_GOAL := help
 
 help: ## lists these commands
@@ -96,6 +96,9 @@ notebooks: $(READY) ## renews the chapters' first cell and their notebooks
 
 $(NOTEBOOKS): | $(READY)
 	@$(PY) tests/twins.py
+
+results: $(READY) ## renews the list of recorded runs
+	@$(PY) tests/recorded.py
 
 notebook: $(READY) $(NOTEBOOKS) ## opens the chapters in JupyterLab
 	@env -u EMLIB_STATIC $(BIN)/jupyter-lab --notebook-dir=book $(LAB_ARGS)
