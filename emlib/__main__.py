@@ -113,8 +113,13 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--preset", help="other sizes than the experiment's")
     sub.add_argument("--methods", nargs="+", help=f"only these of {', '.join(METHODS)} (default: all it lists)")
     sub.add_argument("--seeds", nargs="+", type=int, help="only these (default: all it lists)")
-    sub.add_argument("--folder", type=Path, help="where the methods' files are kept (default: runs/NAME)")
-    sub.add_argument("--out", type=Path, help="the gathered table (default: data/results/NAME.json)")
+    sub.add_argument("--folder", type=Path, help="where methods keep what they resume from (default: runs/NAME)")
+    sub.add_argument(
+        "--out",
+        type=Path,
+        help="the gathered table; a file a finished method lies in the folder of the same name "
+        "(default: data/results/NAME.json, with --preset runs/NAME-PRESET.json)",
+    )
 
     cost.add_arguments(
         command("cost", cost.cost_command, "Says what a run would take: evaluations, FLOPs, memory, time.")

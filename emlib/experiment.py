@@ -15,26 +15,23 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
-from torch import Tensor
 from tqdm import tqdm
 
 from emlib import evaluate, metrics
-from emlib.commands import draw_samples, pick_device, save_grid
-from emlib.contenders import CONTENDERS, Outcome, Setting
+from emlib.commands import draw_samples, pick_device
+from emlib.contenders import CONTENDERS, Setting
 from emlib.data import fitted, load
-from emlib.files import whole, write_json
+from emlib.files import write_json
 from emlib.folder import RunFolder
+from emlib.gathering import gather, keep_pictures
 from emlib.presets import Preset, preset
-from emlib.results import provenance, write_result
+from emlib.results import provenance
 from emlib.schedule import linear_schedule
-from emlib.tasks import Task, make_task
+from emlib.tasks import make_task
 from emlib.variations import VARIATIONS
 
 METHODS = CONTENDERS | VARIATIONS
 """All that an experiment may name."""
-SHOWN = 10
-"""Pictures of each row that are kept for the figure."""
 CROWD = 10_000
 """Real pictures that a Fréchet distance is taken to, at most."""
 
@@ -108,17 +105,22 @@ def read_experiment(name: str) -> Experiment:
 def experiment_command(args: argparse.Namespace) -> None:
     """``emlib experiment``: runs what has no file yet, then gathers all that have one."""
     name, experiment = Path(args.name).stem, read_experiment(args.name)
-    experiment = replace(experiment, preset=args.preset or experiment.preset, seeds=args.seeds or experiment.seeds)
-    methods = args.methods or experiment.methods
+    methods, seeds = args.methods or experiment.methods, args.seeds or experiment.seeds
+    listed = tuple(dict.fromkeys([*experiment.seeds, *seeds]))
+    experiment = replace(experiment, preset=args.preset or experiment.preset, seeds=listed)
     check_methods(methods)
     data = args.data or here(experiment.sizes().data)
-    folder, out = args.folder or Path("runs") / name, args.out or Path("data") / "results" / f"{name}.json"
-    for seed in experiment.seeds:
-        for rows in run_missing(experiment, methods, seed, folder / f"seed-{seed}", data):
+    # other sizes are another table, which must not mix with the recorded one
+    own = Path("data") / "results" / name if args.preset is None else Path("runs") / f"{name}-{args.preset}"
+    out = args.out or own.with_name(f"{own.name}.json")
+    folder, kept = args.folder or Path("runs") / own.name, out.with_suffix("")
+    for seed in seeds:
+        part = f"seed-{seed}"
+        for rows in run_missing(experiment, methods, seed, folder / part, kept / part, data):
             for row in rows:
                 found = [f"{key} {row[key]:.3f}" for key in ("PSNR", "SSIM", "LPIPS", "FD-AlexNet") if key in row]
                 tqdm.write(f"seed {seed}  {row['method']:13} {row['by']:9} {'  '.join(found)}  {row['seconds']:.0f} s")
-    missing = gather(experiment, name, folder, out)
+    missing = gather(experiment, name, kept, out)
     print(f"numbers: {out}" + (f"   still missing: {', '.join(missing)}" if missing else ""))
 
 
@@ -128,17 +130,25 @@ def here(data: str) -> str:
 
 
 def run_missing(
-    experiment: Experiment, methods: Iterable[str], seed: int, folder: Path, data: str
+    experiment: Experiment, methods: Iterable[str], seed: int, folder: Path, kept: Path, data: str
 ) -> Iterator[list[dict]]:
-    """Runs the methods that have no file in the folder yet, and yields the rows of each once they are kept.
+    """Runs the methods that have no file yet, and yields the rows of each once they are kept.
+
+    Args:
+        experiment: the task and the sizes.
+        methods: which of its methods.
+        seed: seed of everything random.
+        folder: for what a method needs to resume.
+        kept: for one file a finished method.
+        data: the data set, as :func:`emlib.data.load` takes it.
 
     Raises:
-        ValueError: if the folder holds files of another task, other sizes or data of another name.
+        ValueError: if ``kept`` holds files of another task, other sizes or data of another name.
     """
     p, device = experiment.sizes(), pick_device()
     said = {key: value for key, value in asdict(experiment).items() if key not in ("about", "methods", "seeds")}
-    RunFolder(folder).claim({**asdict(p), **said, "seed": seed, "data": Path(data).name})
-    if all((folder / f"{method}.json").is_file() for method in methods):
+    RunFolder(kept).claim({**asdict(p), **said, "seed": seed, "data": Path(data).name})
+    if all((kept / f"{method}.json").is_file() for method in methods):
         return
     task = make_task(p, experiment.operator, experiment.fraction, experiment.noise_std, seed, data).on(device)
     other = None
@@ -149,7 +159,7 @@ def run_missing(
         print(f"LPIPS and FD-AlexNet are left out: {reason}")
     schedule, crowd = linear_schedule().to(device), evaluate.features_or_none(task.real[:CROWD])
     for method in methods:
-        file, work = folder / f"{method}.json", folder / method
+        file, work = kept / f"{method}.json", folder / method
         if file.is_file():
             continue
         resumed, start = work.exists(), time.perf_counter()
@@ -165,41 +175,3 @@ def run_missing(
         keep_pictures(outcome, samples, task, file.with_suffix(".safetensors"))
         write_json(file, {"rows": rows, "task": task.about, **provenance()})
         yield rows
-
-
-def keep_pictures(outcome: Outcome, samples: Tensor | None, task: Task, path: Path) -> None:
-    """Writes the first pictures of everything, for the figure."""
-    shown = {"truth": task.held_out_truth, **outcome.rebuilt} | ({} if samples is None else {"samples": samples})
-    with whole(path) as part:
-        save_file({name: x[:SHOWN].detach().cpu().contiguous() for name, x in shown.items()}, part)
-
-
-def gather(experiment: Experiment, name: str, folder: Path, out: Path) -> list[str]:
-    """Writes all rows that there are to one recorded run, and beside it the first seed's pictures: what was restored
-    (NAME.png), and what was drawn from the priors (NAME-samples.png).
-
-    Returns:
-        What has no file yet.
-    """
-    parts, missing, shown, drawn = [], [], {}, {}
-    for seed in experiment.seeds:
-        for method in experiment.methods:
-            file = folder / f"seed-{seed}" / f"{method}.json"
-            if not file.is_file():
-                missing.append(f"{method} (seed {seed})")
-                continue
-            parts.append(json.loads(file.read_text()))
-            if seed == experiment.seeds[0]:
-                pictures = load_file(file.with_suffix(".safetensors"))
-                drawn |= {method: pictures.pop("samples")} if "samples" in pictures else {}
-                shown |= {"truth": pictures.pop("truth"), **{f"{method}: {by}": x for by, x in pictures.items()}}
-    if parts:
-        task = {key: value for key, value in parts[0]["task"].items() if key != "seed"}
-        commits = sorted({part["commit"] for part in parts})
-        settings = {**asdict(experiment), **task, "commits": commits, "missing": missing}
-        rows = [row for part in parts for row in part["rows"]]
-        write_result(out, name, settings, rows, sum(part["rows"][0]["seconds"] for part in parts))
-        save_grid(shown, out.with_suffix(".png"))
-        if drawn:
-            save_grid(drawn, out.with_name(f"{out.stem}-samples.png"))
-    return missing

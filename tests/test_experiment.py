@@ -11,7 +11,7 @@ from PIL import Image
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 import emlib
-from emlib import evaluate, experiment, presets, variations
+from emlib import evaluate, experiment, gathering, presets, variations
 from emlib.__main__ import main
 from emlib.contenders import Outcome, Setting
 from emlib.experiment import METHODS
@@ -46,8 +46,15 @@ def photographs(folder, count):
         Image.fromarray(g.integers(0, 255, (32, 32, 3), dtype=np.uint8)).save(folder / f"{i}.png")
 
 
+def record(toy, name="toy"):
+    """What was gathered; beside the recorded tables only where no other preset was asked for."""
+    own = toy / "data" / "results" / f"{name}.json"
+    (found,) = [file for file in (own, *toy.glob(f"runs/{name}-*.json")) if file.is_file()]
+    return emlib.results.read_result(found)
+
+
 def rows(toy, name="toy"):
-    return emlib.results.read_result(toy / "data" / "results" / f"{name}.json")["rows"]
+    return record(toy, name)["rows"]
 
 
 @pytest.mark.parametrize(
@@ -76,11 +83,11 @@ def test_every_method_of_a_table_runs_and_is_gathered(toy, name, ways):
         "diem": ["MMPS"],
         "ceiling": ["DPS", "MMPS"],
     }
-    record = emlib.results.read_result(toy / "data" / "results" / f"{name}.json")
-    assert record["settings"]["missing"] == []
-    assert record["settings"]["preset"] == "toy"
-    for drawn in (f"{name}.png", f"{name}-samples.png"):
-        assert Image.open(toy / "data" / "results" / drawn).size[0] > 300
+    settings = record(toy, name)["settings"]
+    assert all(missing.endswith("(seed 0)") for missing in settings["missing"])
+    assert settings["preset"] == "toy"
+    for drawn in (f"{name}-toy.png", f"{name}-toy-samples.png"):
+        assert Image.open(toy / "runs" / drawn).size[0] > 300
 
 
 def test_colour_pictures_of_a_folder_come_by_the_environment(toy, monkeypatch):
@@ -91,11 +98,11 @@ def test_colour_pictures_of_a_folder_come_by_the_environment(toy, monkeypatch):
     monkeypatch.setenv("EMLIB_PICTURES", str(toy / "mine"))
     words = ["table-cifar10-mask", "--preset", "toy-color", "--methods", "observed", "ambient", "classical"]
     assert main(["experiment", *words]) == 0
-    record = emlib.results.read_result(toy / "data" / "results" / "table-cifar10-mask.json")
-    assert record["settings"]["data"] == "folder mine"
-    assert "mine" not in record["command"]
-    assert {row["method"] for row in record["rows"]} == {"observed", "ambient", "classical"}
-    assert "ceiling (seed 0)" in record["settings"]["missing"]
+    found = record(toy, "table-cifar10-mask")
+    assert found["settings"]["data"] == "folder mine"
+    assert "mine" not in found["command"]
+    assert {row["method"] for row in found["rows"]} == {"observed", "ambient", "classical"}
+    assert "ceiling (seed 0)" in found["settings"]["missing"]
 
 
 def test_the_experiments_that_come_with_the_project_are_whole():
@@ -179,8 +186,8 @@ def test_a_finished_method_is_never_run_again(toy, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         main(["experiment", "toy"])
     assert asked == [("observed", 0)]
-    assert not (toy / "data").exists()
-    kept = toy / "runs" / "toy" / "seed-0" / "observed.json"
+    assert not (toy / "data" / "results" / "toy.json").exists()
+    kept = toy / "data" / "results" / "toy" / "seed-0" / "observed.json"
     before = kept.read_bytes()
     monkeypatch.setitem(METHODS, "em-mmps", em)
     assert main(["experiment", "toy"]) == 0
@@ -218,8 +225,33 @@ def test_more_seeds_and_methods_may_be_added(toy):
     write(toy, methods=["observed", "classical"], seeds=[0, 1])
     assert main(["experiment", "toy", "--methods", "classical"]) == 0
     assert [(row["method"], row["seed"]) for row in rows(toy)] == [("observed", 0), ("classical", 0), ("classical", 1)]
-    record = emlib.results.read_result(toy / "data" / "results" / "toy.json")
-    assert record["settings"]["missing"] == ["observed (seed 1)"]
+    assert record(toy)["settings"]["missing"] == ["observed (seed 1)"]
+    # a seed alone is no other table
+    assert main(["experiment", "toy", "--seeds", "0"]) == 0
+    assert len(rows(toy)) == 3
+
+
+def test_pictures_are_those_of_the_seed_that_has_most(toy):
+    write(toy, methods=["observed", "classical"], seeds=[0, 1])
+    assert main(["experiment", "toy"]) == 0
+    (toy / "data" / "results" / "toy" / "seed-0" / "classical.safetensors").unlink()
+    before = (toy / "data" / "results" / "toy.png").read_bytes()
+    assert main(["experiment", "toy"]) == 0
+    assert (toy / "data" / "results" / "toy.png").read_bytes() != before
+    kept = gathering.kept_pictures(toy / "data" / "results" / "toy" / "seed-1" / "observed.safetensors")
+    task = emlib.make_task(presets.PRESETS["toy"], "mask", seed=1)
+    torch.testing.assert_close(kept["truth"], task.held_out_truth[:10], rtol=0, atol=1e-6)  # bytes to begin with
+    torch.testing.assert_close(kept["as it is"], task.held_out.y[:10], rtol=0, atol=0.004)  # to the nearest byte
+
+
+def test_another_preset_leaves_the_recorded_table_alone(toy):
+    write(toy, methods=["observed"])
+    assert main(["experiment", "toy"]) == 0
+    before = rows(toy)
+    assert main(["experiment", "toy", "--preset", "smoke"]) == 0
+    recorded = toy / "data" / "results" / "toy.json"
+    assert emlib.results.read_result(recorded)["rows"] == before
+    assert emlib.results.read_result(toy / "runs" / "toy-smoke.json")["settings"]["preset"] == "smoke"
 
 
 def test_files_of_other_settings_are_refused(toy, capsys):
