@@ -47,6 +47,7 @@ class Experiment:
         methods: in the table's order.
         seeds: each method runs once with each.
         iterations: EM iterations, where not the preset's; trained baselines and the ceiling get as many updates fewer.
+        cg_steps: conjugate-gradient steps of MMPS, where not the preset's.
         other: data set of another kind of pictures, for ``start-other``; as :func:`emlib.data.load` takes it.
     """
 
@@ -58,18 +59,22 @@ class Experiment:
     fraction: float = 0.6
     noise_std: float = 0.0
     iterations: int | None = None
+    cg_steps: int | None = None
     other: str = ""
 
     def __post_init__(self) -> None:
         check_methods(self.methods)
         if self.iterations is not None and self.iterations < 1:
             raise ValueError(f"EM needs at least one iteration, got iterations={self.iterations}")
+        if self.cg_steps is not None and self.cg_steps < 1:
+            raise ValueError(f"MMPS needs at least one conjugate-gradient step, got cg_steps={self.cg_steps}")
         if "start-other" in self.methods and not self.other:
             raise ValueError("start-other needs another data set; name it as other")
 
     def sizes(self) -> Preset:
-        """The preset, cut to the number of iterations."""
+        """The preset, cut to the number of iterations, with the experiment's conjugate-gradient steps."""
         p = preset(self.preset)
+        p = replace(p, cg_steps=self.cg_steps or p.cg_steps)
         if self.iterations is None:
             return p
         saved = (p.em.iterations - self.iterations) * p.em.m_updates

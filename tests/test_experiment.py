@@ -166,6 +166,12 @@ def test_fewer_iterations_cut_every_budget(toy):
     assert experiment.read_experiment("starts-embedded-mask").sizes() == presets.POCKET
 
 
+def test_blur_gets_as_many_gradients_by_mmps_as_by_dps():
+    for name in ("table-embedded-blur", "table-cifar10-blur", "table-embedded-blur-noisy"):
+        p = experiment.read_experiment(name).sizes()
+        assert p.e_steps * p.cg_steps == pytest.approx(p.dps_steps, rel=0.05)
+
+
 def test_a_finished_method_is_never_run_again(toy, monkeypatch):
     asked = []
 
@@ -270,6 +276,7 @@ def test_files_of_other_settings_are_refused(toy, capsys):
         ({}, ["toy", "--methods", "magic"], "unknown methods magic"),
         ({"colour": "blue"}, ["toy"], "toy.json is no experiment"),
         ({"iterations": 0}, ["toy"], "at least one iteration, got iterations=0"),
+        ({"cg_steps": 0}, ["toy"], "at least one conjugate-gradient step, got cg_steps=0"),
         ({"methods": ["start-other"]}, ["toy"], "start-other needs another data set"),
         ({"preset": "huge"}, ["toy"], "unknown preset 'huge'"),
         ({"operator": "noise", "noise_std": 0.2, "methods": ["ambient"]}, ["toy"], "masks without noise"),
