@@ -6,6 +6,7 @@ The files of what is finished belong in git, so that another machine may add a m
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -70,17 +71,32 @@ def gather(experiment: Experiment, name: str, kept: Path, out: Path) -> list[str
 
 
 def _draw(experiment: Experiment, kept: Path, out: Path) -> None:
-    def pictures(seed: int) -> dict[str, Path]:
-        files = {method: kept / f"seed-{seed}" / f"{method}.safetensors" for method in experiment.methods}
-        return {method: file for method, file in files.items() if file.is_file()}
-
-    shown, drawn = {}, {}
-    for method, file in max(map(pictures, experiment.seeds), key=len).items():
-        found = kept_pictures(file)
-        shown["truth"] = found.pop("truth")
-        drawn |= {method: found.pop("samples")} if "samples" in found else {}
-        shown |= {f"{method}: {by}": x for by, x in found.items()}
+    shown, drawn = pictures_of(kept, experiment.methods)
     if shown:
         save_grid(shown, out.with_suffix(".png"))
     if drawn:
         save_grid(drawn, out.with_name(f"{out.stem}-samples.png"))
+
+
+def pictures_of(kept: Path, methods: Iterable[str]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The pictures of the seed that has those of most of these methods; none if no seed has any.
+
+    Args:
+        kept: holds ``seed-SEED/METHOD.safetensors``.
+        methods: in the order that is wanted.
+
+    Returns:
+        Held-out pictures [SHOWN, C, H, W] on [-1, 1]: the truth under ``truth``, what a method made of them under
+        ``METHOD: WAY``; and pictures drawn from each method's prior, by the method's name.
+    """
+    methods, shown, drawn = tuple(methods), {}, {}
+    seeds = [
+        {method: file for method in methods if (file := folder / f"{method}.safetensors").is_file()}
+        for folder in sorted(kept.glob("seed-*"))
+    ]
+    for method, file in max(seeds, key=len, default={}).items():
+        found = kept_pictures(file)
+        shown["truth"] = found.pop("truth")
+        drawn |= {method: found.pop("samples")} if "samples" in found else {}
+        shown |= {f"{method}: {by}": x for by, x in found.items()}
+    return shown, drawn

@@ -66,6 +66,24 @@ def over_seeds(record: Mapping[str, Any], measure: str) -> dict[tuple[str, str],
     }
 
 
+def score(record: Mapping[str, Any], method: str, measure: str = "PSNR", by: str | None = None) -> Score:
+    """One measure of one method.
+
+    Args:
+        record, measure: as for :func:`over_seeds`.
+        method: its name.
+        by: way to reconstruct; may be left out where the method has only one.
+
+    Raises:
+        ValueError: if the record does not have it, or has several.
+    """
+    ways = {way: found for (name, way), found in over_seeds(record, measure).items() if name == method}
+    found = [ways[way] for way in ways if by in (None, way)]
+    if len(found) != 1:
+        raise ValueError(f"{method} has {measure} in {record['experiment']} by {', '.join(ways) or 'none'}; name one")
+    return found[0]
+
+
 def table(
     head: Sequence[str],
     rows: Sequence[Sequence[str]],

@@ -42,10 +42,11 @@ def script(monkeypatch):
 
 
 def test_every_script_is_tested_and_explained():
-    # lambda_rules.py has options of its own, and its test is below
-    assert {path.stem for path in FOLDER.glob("*.py")} == {*SCRIPTS, "lambda_rules"}
+    # these have options of their own, and tests below
+    others = ("lambda_rules", "sure_overfit")
+    assert {path.stem for path in FOLDER.glob("*.py")} == {*SCRIPTS, *others}
     readme = (FOLDER / "README.md").read_text()
-    assert [name for name in (*SCRIPTS, "lambda_rules") if f"`python benchmarks/{name}.py`" not in readme] == []
+    assert [name for name in (*SCRIPTS, *others) if f"`python benchmarks/{name}.py`" not in readme] == []
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
@@ -119,3 +120,16 @@ def test_the_rules_for_lambda_are_held_against_the_oracle(script, tmp_path, caps
     assert record["settings"]["auto"] == "recorrupted"
     assert script("lambda_rules").main([*words[:2], "--prior", "absent", "--out", str(out)]) == 2
     assert "absent" in capsys.readouterr().err
+
+
+def test_sure_is_followed_on_what_it_was_trained_on_and_on_other_pictures(script, tmp_path, capsys):
+    out, module = tmp_path / "result.json", script("sure_overfit")
+    words = ["--preset", "smoke", "--weights", "0.1", "--every", "3", "--pictures", "8", "--out", str(out)]
+    assert module.main(words) == 0
+    rows = read_result(out)["rows"]
+    assert [row["updates"] for row in rows] == [0, 3]  # ten on clean pictures come before
+    # a denoiser that has seen no noisy picture yet is told rightly by SURE on either kind
+    for name in ("seen", "held out"):
+        assert rows[0][f"SURE, {name}"] == pytest.approx(rows[0][f"error, {name}"], rel=0.3)
+    assert module.main(["--every", "0"]) == 2
+    assert "both at least 1" in capsys.readouterr().err

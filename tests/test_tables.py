@@ -59,3 +59,14 @@ def test_a_table_has_heads_a_number_and_where_it_came_from():
 def test_rows_of_another_length_are_refused():
     with pytest.raises(ValueError, match=r"each row needs 2 cells, as the head has, but one has 1: \['a'\]"):
         tables.table(["method", "dB"], [["a"]], "None.")
+
+
+def test_one_score_is_found_by_method_and_way():
+    assert tables.score(RECORD, "b").mean == 20.5
+    assert tables.score(RECORD, "b", "FD", by="MMPS").values == (3.0, 5.0)
+    twice = {**RECORD, "rows": [*RECORD["rows"], {**RECORD["rows"][1], "by": "MMPS", "PSNR": 11.0}]}
+    assert tables.score(twice, "a", by="MMPS").mean == 11
+    with pytest.raises(ValueError, match="a has PSNR in toy by DPS, MMPS; name one"):
+        tables.score(twice, "a")
+    with pytest.raises(ValueError, match="c has PSNR in toy by none"):
+        tables.score(RECORD, "c")
