@@ -15,7 +15,7 @@ from emlib.baselines.classical import classical
 from emlib.commands import choose_e_step
 from emlib.diffusion import Eps
 from emlib.em import EStep, run_em
-from emlib.operators import Identity
+from emlib.operators import Identity, Measurements
 from emlib.posterior import reconstruct
 from emlib.presets import Preset
 from emlib.progress import Iteration, Progress, watch
@@ -72,10 +72,16 @@ def filtered(s: Setting) -> Outcome:
 
 
 def by_sure_score(s: Setting) -> Outcome:
-    """SURE-Score; its update asks the network three times, so it has a third of the updates."""
-    p = s.preset
-    model = build_unet(p.unet, s.seed).to(s.task.held_out.y.device)
-    prior = _trained(s, sure_score.train_sure_score, model, (p.prior_updates - p.em.init_updates) // 3)
+    """SURE-Score; its update asks the network three times, so it has at most a third of the updates.
+
+    A tenth of the broken pictures tells when to stop; without, it ends by learning their noise.
+    """
+    p, m = s.preset, s.task.measurements
+    model, seen = build_unet(p.unet, s.seed).to(m.y.device), len(m) - max(1, len(m) // 10)
+    steps = (p.prior_updates - p.em.init_updates) // 3
+    loop = _training(s, sure_score.train_sure_score, model, steps, m.select(range(seen)))
+    bar = tqdm(loop, total=p.em.init_updates + steps, desc="training", unit="update", leave=False)
+    prior = sure_score.stopped(bar, s.schedule, m.select(range(seen, len(m))))
     own = {"D(y)": sure_score.denoise(prior, s.schedule, s.task.held_out)}
     own = own if isinstance(s.task.held_out.operator, Identity) else {}
     return Outcome({**own, **posterior(s, prior, "dps", "mmps")}, prior)
@@ -150,21 +156,16 @@ CONTENDERS: dict[str, Callable[[Setting], Outcome]] = {
 
 def _trained(s: Setting, method: Callable[..., Iterator[TrainStep]], model: torch.nn.Module, steps: int) -> Eps:
     """Averaged weights after the method's updates on the clean and on the broken pictures."""
-    em, m = s.preset.em, s.task.measurements
+    return _last(_training(s, method, model, steps, s.task.measurements), s.preset.em.init_updates + steps)
+
+
+def _training(
+    s: Setting, method: Callable[..., Iterator[TrainStep]], model: torch.nn.Module, steps: int, m: Measurements
+) -> Iterator[TrainStep]:
+    em = s.preset.em
     seed = 1000 * s.seed + 900  # apart from those of EM, which are 1000 seed + k
-    loop = method(
-        model,
-        s.schedule,
-        m,
-        s.task.clean,
-        em.init_updates,
-        steps,
-        em.train_batch,
-        em.init_lr,
-        seed,
-        em.ema_decay,
-    )
-    return _last(loop, em.init_updates + steps)
+    few, clean = em.init_updates, s.task.clean
+    return method(model, s.schedule, m, clean, few, steps, em.train_batch, em.init_lr, seed, em.ema_decay)
 
 
 def _last(loop: Iterator[TrainStep], total: int) -> Eps:

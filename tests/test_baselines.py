@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -106,6 +107,50 @@ def test_the_prior_counts_more_and_more(tiny, schedule, monkeypatch):
     loop = sure_score.train_sure_score(emlib.build_unet(tiny, 0), schedule, m, m.y, 0, 4, 2, 1e-3, 0, weight=8.0)
     asked = [now.loss for now in loop]
     assert asked == pytest.approx([0, 2, 4, 6])
+
+
+def test_the_training_is_stopped_where_sure_on_other_pictures_is_least(gaussian, schedule):
+    x = gaussian.draw(4000)
+    t = sure_score.noise_time(schedule, 0.2)
+    y = x + schedule.sigma(t) / schedule.alpha(t) * torch.randn_like(x)
+    aside = replace(emlib.measure(x.clamp(-1, 1), emlib.Identity(), 0.2, seed=0), y=y)
+
+    class Off:
+        def __init__(self, a):
+            self.a = a
+
+        def __call__(self, x_t, t):
+            return gaussian(x_t, t) * (1 + self.a)
+
+    offs = [0.8, 0.4, 0.0, 0.3, -0.5]
+    loop = [SimpleNamespace(step=i, ema=Off(a)) for i, a in enumerate(offs)]
+    assert sure_score.stopped(loop, schedule, aside, every=1).a == 0
+    # looked at after the first, the second and the fourth
+    assert sure_score.stopped(loop, schedule, aside, every=2).a == 0.3
+    with pytest.raises(ValueError, match="got every=0"):
+        sure_score.stopped(loop, schedule, aside, every=0)
+    with pytest.raises(ValueError, match="no update to stop after"):
+        sure_score.stopped([], schedule, aside)
+
+
+def test_stopping_keeps_a_network_that_goes_on_changing(tiny, schedule, gaussian):
+    x = gaussian.draw(60)
+    m = emlib.measure(x.clamp(-1, 1), emlib.Identity(), 0.3, seed=0)
+    seen, aside = m.select(range(20)), m.select(range(20, 60))
+    model = emlib.build_unet(replace(tiny, patch=1), 0)
+    last = []
+
+    def watched():
+        for now in sure_score.train_sure_score(model, schedule, seen, x[:0], 0, 60, 20, 1e-2, 0, 0.8):
+            last[:] = [now.ema]
+            yield now
+
+    best = sure_score.stopped(watched(), schedule, aside, every=10)
+
+    def error(net):
+        return (sure_score.denoise(net, schedule, aside) - x[20:]).square().mean()
+
+    assert error(best) < error(last[0])
 
 
 # ---- Ambient Diffusion ----

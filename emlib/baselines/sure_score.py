@@ -2,7 +2,9 @@ r"""SURE-Score: one network learns to denoise and, from what it denoised, a prio
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import copy
+import math
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -99,6 +101,38 @@ def train_sure_score(
     for now in train(model, schedule, measurements.y, steps, batch, lr, seed + 1, ema_decay, loss=loss):
         done = (now.step + 1) / steps
         yield now
+
+
+def stopped(loop: Iterable[TrainStep], schedule: Schedule, aside: Measurements, every: int = 50) -> Eps:
+    """Averaged weights at the moment when SURE on pictures that are not trained on was least.
+
+    Stein's formula is right only for a D that does not depend on the noise in y. On pictures it is trained on, the
+    estimate falls below the truth, at last below zero, while D learns their noise (data/results/sure-overfit.json).
+
+    Args:
+        loop: a training, as :func:`train_sure_score` is.
+        schedule: the noise levels.
+        aside: noisy pictures that the training does not have.
+        every: updates between two looks, at least 1.
+
+    Raises:
+        ValueError: if there is nothing to train, or ``every`` is below 1.
+    """
+    if every < 1:
+        raise ValueError(f"SURE is looked at every so many updates, at least 1, got every={every}")
+    least, best, std = math.inf, None, aside.noise_std or ASSUMED_STD
+    # the same probe each time, so that two moments differ by their networks alone
+    probe = torch.randn(aside.y.shape, generator=torch.Generator().manual_seed(0)).to(aside.y.device)
+    for now in loop:
+        if best is None or (now.step + 1) % every == 0:
+            D = denoiser(now.ema, schedule, std)
+            with torch.no_grad():
+                found = sure_loss(D, D(aside.y), aside.y, std, probe).item()
+            if best is None or found < least:
+                least, best = found, copy.deepcopy(now.ema)
+    if best is None:
+        raise ValueError("there was no update to stop after")
+    return best
 
 
 @torch.no_grad()
