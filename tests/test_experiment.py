@@ -166,10 +166,11 @@ def test_fewer_iterations_cut_every_budget(toy):
     assert experiment.read_experiment("starts-embedded-mask").sizes() == presets.POCKET
 
 
-def test_blur_gets_as_many_gradients_by_mmps_as_by_dps():
+def test_an_experiment_may_take_more_conjugate_gradients(toy):
+    write(toy, cg_steps=3)
+    assert experiment.read_experiment("toy").sizes() == replace(presets.PRESETS["toy"], cg_steps=3)
     for name in ("table-embedded-blur", "table-cifar10-blur", "table-embedded-blur-noisy"):
-        p = experiment.read_experiment(name).sizes()
-        assert p.e_steps * p.cg_steps == pytest.approx(p.dps_steps, rel=0.05)
+        assert experiment.read_experiment(name).sizes().cg_steps > presets.POCKET.cg_steps
 
 
 def test_a_finished_method_is_never_run_again(toy, monkeypatch):
