@@ -54,11 +54,13 @@ class Outcome:
         rebuilt: name of the way to reconstruct -> the held-out pictures, [N, C, H, W] on [-1, 1].
         prior: to draw new pictures from, if the method has one.
         crowd: pictures to hold against the real ones instead, [M, C, H, W].
+        trained_on: what the last E-step drew and the prior was last trained on, [M, C, H, W].
     """
 
     rebuilt: dict[str, Tensor]
     prior: Eps | None = None
     crowd: Tensor | None = None
+    trained_on: Tensor | None = None
 
 
 def observed(s: Setting) -> Outcome:
@@ -182,7 +184,8 @@ def _after(s: Setting, loop: Iterator[Progress | Iteration], e_step: EStep, samp
     """The held-out pictures as the E-step after the last iteration would draw them."""
     for step in watch(loop):
         pass
-    return Outcome(_rebuilt(s, step.prior, {sampler: e_step}, step.iteration + 1), step.prior)
+    rebuilt = _rebuilt(s, step.prior, {sampler: e_step}, step.iteration + 1)
+    return Outcome(rebuilt, step.prior, trained_on=step.reconstructions[: s.preset.samples])
 
 
 def posterior(s: Setting, prior: Eps, *samplers: str) -> dict[str, Tensor]:

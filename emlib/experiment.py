@@ -32,6 +32,8 @@ from emlib.variations import VARIATIONS
 
 METHODS = CONTENDERS | VARIATIONS
 """All that an experiment may name."""
+LAST_DRAWS = "FD-AlexNet of the last E-step"
+"""Column: how far from real pictures is what the last M-step was given; what its prior draws has its own column."""
 CROWD = 10_000
 """Real pictures that a Fréchet distance is taken to, at most."""
 
@@ -174,6 +176,8 @@ def run_missing(
         row |= {"resumed": True} if resumed else {}  # its seconds are those since it was resumed
         samples = None if outcome.prior is None else draw_samples(outcome.prior, schedule, task, p, seed, device)
         row |= evaluate.with_floor(outcome.crowd if samples is None else samples, crowd)
+        if drawn := evaluate.with_floor(outcome.trained_on, crowd):
+            row[LAST_DRAWS] = drawn["FD-AlexNet"]
         rows = [
             {**row, "by": by, **evaluate.with_interval(x, task.held_out_truth)} for by, x in outcome.rebuilt.items()
         ]

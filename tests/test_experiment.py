@@ -290,6 +290,22 @@ def test_a_mistake_ends_in_one_sentence(toy, capsys, change, words, says):
     assert says in said
 
 
+def test_what_the_last_e_step_drew_is_scored_apart_from_what_the_prior_draws(toy, monkeypatch):
+    asked = []
+
+    def scored(x, features):
+        asked.append(x)
+        return {} if x is None else {"FD-AlexNet": float(len(asked)), "n": len(x)}
+
+    monkeypatch.setattr(evaluate, "with_floor", scored)
+    write(toy, methods=["em-mmps"])
+    assert main(["experiment", "toy"]) == 0
+    (row,) = rows(toy)
+    assert (row["FD-AlexNet"], row[experiment.LAST_DRAWS]) == (1, 2)
+    drawn = np.load(toy / "runs" / "toy" / "seed-0" / "em-mmps" / "reconstructions_01.npy")
+    np.testing.assert_array_equal(asked[1], drawn[:4])
+
+
 def test_an_outcome_without_a_prior_has_no_distance(toy, monkeypatch):
     monkeypatch.setitem(METHODS, "observed", lambda s: Outcome({"zero": torch.zeros_like(s.task.held_out.y)}))
     write(toy, methods=["observed"])
