@@ -154,7 +154,7 @@ def run_missing(
     """
     p, device = experiment.sizes(), pick_device()
     said = {key: value for key, value in asdict(experiment).items() if key not in ("about", "methods", "seeds")}
-    RunFolder(kept).claim({**asdict(p), **said, "seed": seed, "data": Path(data).name})
+    RunFolder(kept).claim({**said, **asdict(p), "seed": seed, "data": Path(data).name})
     if all((kept / f"{method}.json").is_file() for method in methods):
         return
     task = make_task(p, experiment.operator, experiment.fraction, experiment.noise_std, seed, data).on(device)

@@ -261,6 +261,17 @@ def test_another_preset_leaves_the_recorded_table_alone(toy):
     assert emlib.results.read_result(toy / "runs" / "toy-smoke.json")["settings"]["preset"] == "smoke"
 
 
+def test_a_row_is_kept_with_the_sizes_that_it_was_made_with(toy):
+    write(toy, methods=["observed"], seeds=[0, 1])
+    assert main(["experiment", "toy", "--seeds", "0"]) == 0
+    settings = json.loads((toy / "data" / "results" / "toy" / "seed-0" / "settings.json").read_text())
+    assert settings["cg_steps"] == presets.PRESETS["toy"].cg_steps
+    write(toy, methods=["observed"], cg_steps=5)
+    assert main(["experiment", "toy"]) == 2
+    write(toy, methods=["observed"], cg_steps=settings["cg_steps"])
+    assert main(["experiment", "toy"]) == 0
+
+
 def test_files_of_other_settings_are_refused(toy, capsys):
     write(toy, methods=["observed"])
     assert main(["experiment", "toy"]) == 0
