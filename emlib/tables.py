@@ -12,6 +12,8 @@ from IPython.display import HTML
 
 from emlib.display import provenance
 
+SENTENCE = 32
+"""Letters that a cell of numbers has at most."""
 _numbers: dict[str, int] = {}
 
 
@@ -109,10 +111,8 @@ def table(
         raise ValueError(f"each row needs {len(head)} cells, as the head has, but one has {len(bad[0])}: {bad[0]}")
     number = _numbers.setdefault("\n".join([*head, *(row[0] for row in rows)]), len(_numbers) + 1)
     titles = "".join(f'<th scope="col">{html.escape(title)}</th>' for title in head)
-    body = "".join(
-        f'<tr><th scope="row">{html.escape(name)}</th>{"".join(f"<td>{html.escape(cell)}</td>" for cell in cells)}</tr>'
-        for name, *cells in rows
-    )
+    row_head = 'th scope="row"'
+    body = "".join(f"<tr>{_cell(name, row_head)}{''.join(map(_cell, cells))}</tr>" for name, *cells in rows)
     records = [recorded] if isinstance(recorded, Mapping) else recorded
     return HTML(
         f'<figure class="emlib-table" id="table-{number}" style="margin:1em 0">'
@@ -121,3 +121,9 @@ def table(
         f'<figcaption style="max-width:52em"><b>Table {number}.</b> {html.escape(caption)}'
         f"{''.join(map(provenance, records))}</figcaption></figure>"
     )
+
+
+def _cell(text: str, tag: str = "td") -> str:
+    """A number as it is; a sentence in lines, which a page would keep in one."""
+    style = ' style="white-space:normal;text-align:left;min-width:12em"' if len(text) > SENTENCE else ""
+    return f"<{tag}{style}>{html.escape(text)}</{tag.split()[0]}>"

@@ -70,3 +70,10 @@ def test_one_score_is_found_by_method_and_way():
         tables.score(twice, "a")
     with pytest.raises(ValueError, match="c has PSNR in toy by none"):
         tables.score(RECORD, "c")
+
+
+def test_a_sentence_in_a_cell_breaks_into_lines_and_a_number_does_not():
+    page = tables.table(["method", "dB", "why"], [["a", "21.15, 21.20 / 0.105 / 219", "word " * 12]], "One.").data
+    number, sentence = BeautifulSoup(page, "html.parser").find_all("td")
+    assert "style" not in number.attrs
+    assert "white-space:normal" in sentence["style"]
