@@ -178,8 +178,8 @@ def test_the_first_cell_installs_what_is_missing_and_nothing_else(book_wheel, tm
 def test_the_wheel_holds_every_file_that_a_chapter_reads(book_wheel):
     held = set(zipfile.ZipFile(book_wheel).namelist())
     for folder in ("fashion-mnist", "checkpoints", "results"):
-        for path in (ROOT / "data" / folder).iterdir():
-            assert f"emlib/_data/{folder}/{path.name}" in held
+        for path in (ROOT / "data" / folder).rglob("*"):
+            assert path.is_dir() or f"emlib/_data/{path.relative_to(ROOT / 'data').as_posix()}" in held
     for chapter in chapters():
         for part in re.findall(r'data_dir\(\)((?: / f?"[^"]+")+)', chapter.read_text(encoding="utf-8")):
             folder = re.search(r'"([^"]+)"', part).group(1)
