@@ -82,8 +82,7 @@ def by_sure_score(s: Setting) -> Outcome:
     model, seen = build_unet(p.unet, s.seed).to(m.y.device), len(m) - max(1, len(m) // 10)
     steps = (p.prior_updates - p.em.init_updates) // 3
     loop = _training(s, sure_score.train_sure_score, model, steps, m.select(range(seen)))
-    bar = tqdm(loop, total=p.em.init_updates + steps, desc="training", unit="update", leave=False)
-    prior = sure_score.stopped(bar, s.schedule, m.select(range(seen, len(m))))
+    prior = sure_score.stopped(loop, s.schedule, m.select(range(seen, len(m))))
     own = {"D(y)": sure_score.denoise(prior, s.schedule, s.task.held_out)}
     own = own if isinstance(s.task.held_out.operator, Identity) else {}
     return Outcome({**own, **posterior(s, prior, "dps", "mmps")}, prior)
@@ -138,7 +137,7 @@ def trained_on(s: Setting, images: Tensor, updates: int) -> Eps:
     em = s.preset.em
     model, seed = build_unet(s.preset.unet, s.seed).to(s.task.held_out.y.device), 1000 * s.seed + 999
     loop = train(model, s.schedule, images, updates, em.train_batch, em.init_lr, seed, em.ema_decay, em.flip)
-    return _last(loop, updates)
+    return _last(_shown(loop, updates))
 
 
 CONTENDERS: dict[str, Callable[[Setting], Outcome]] = {
@@ -158,7 +157,7 @@ CONTENDERS: dict[str, Callable[[Setting], Outcome]] = {
 
 def _trained(s: Setting, method: Callable[..., Iterator[TrainStep]], model: torch.nn.Module, steps: int) -> Eps:
     """Averaged weights after the method's updates on the clean and on the broken pictures."""
-    return _last(_training(s, method, model, steps, s.task.measurements), s.preset.em.init_updates + steps)
+    return _last(_training(s, method, model, steps, s.task.measurements))
 
 
 def _training(
@@ -167,11 +166,16 @@ def _training(
     em = s.preset.em
     seed = 1000 * s.seed + 900  # apart from those of EM, which are 1000 seed + k
     few, clean = em.init_updates, s.task.clean
-    return method(model, s.schedule, m, clean, few, steps, em.train_batch, em.init_lr, seed, em.ema_decay)
+    loop = method(model, s.schedule, m, clean, few, steps, em.train_batch, em.init_lr, seed, em.ema_decay)
+    return _shown(loop, few + steps)
 
 
-def _last(loop: Iterator[TrainStep], total: int) -> Eps:
-    for now in tqdm(loop, total=total, desc="training", unit="update", leave=False):
+def _shown(loop: Iterator[TrainStep], total: int) -> Iterator[TrainStep]:
+    return iter(tqdm(loop, total=total, desc="training", unit="update", leave=False))
+
+
+def _last(loop: Iterator[TrainStep]) -> Eps:
+    for now in loop:
         pass
     return now.ema
 

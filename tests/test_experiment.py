@@ -83,8 +83,8 @@ def test_every_method_of_a_table_runs_and_is_gathered(toy, name, ways):
         "diem": ["MMPS"],
         "ceiling": ["DPS", "MMPS"],
     }
-    settings = record(toy, name)["settings"]
-    assert all(missing.endswith("(seed 0)") for missing in settings["missing"])
+    settings, listed = record(toy, name)["settings"], experiment.read_experiment(name).methods
+    assert settings["missing"] == [f"{method} (seed 0)" for method in listed]
     assert settings["preset"] == "toy"
     for drawn in (f"{name}-toy.png", f"{name}-toy-samples.png"):
         assert Image.open(toy / "runs" / drawn).size[0] > 300
