@@ -107,6 +107,11 @@ def _rows(pixels: np.ndarray, rows: np.ndarray) -> Tensor:
     return x.div_(127.5).sub_(1)
 
 
+def from_pixels(pixels: Tensor) -> Tensor:
+    """Bytes, or numbers from 0 to 255, of any shape -> float32 on [-1, 1], same shape; undoes :func:`to_pixels`."""
+    return pixels.float() / 127.5 - 1
+
+
 def to_pixels(x: Tensor) -> Tensor:
     """Pictures [N, C, H, W] on [-1, 1] -> the nearest bytes, same shape; what lies outside is clipped."""
     return ((x.detach().float().clamp(-1, 1) + 1) * 127.5).round().byte()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
@@ -114,6 +115,7 @@ def experiment_command(args: argparse.Namespace) -> None:
     name, experiment = Path(args.name).stem, read_experiment(args.name)
     methods, seeds = args.methods or experiment.methods, args.seeds or experiment.seeds
     listed = tuple(dict.fromkeys([*experiment.seeds, *seeds]))
+    command = whole_command(args, listed if len(listed) > len(experiment.seeds) else ())
     experiment = replace(experiment, preset=args.preset or experiment.preset, seeds=listed)
     check_methods(methods)
     data = args.data or here(experiment.sizes().data)
@@ -127,8 +129,16 @@ def experiment_command(args: argparse.Namespace) -> None:
             for row in rows:
                 found = [f"{key} {row[key]:.3f}" for key in ("PSNR", "SSIM", "LPIPS", "FD-AlexNet") if key in row]
                 tqdm.write(f"seed {seed}  {row['method']:13} {row['by']:9} {'  '.join(found)}  {row['seconds']:.0f} s")
-    missing = gather(experiment, name, kept, out)
+    missing = gather(experiment, name, kept, out, command)
     print(f"numbers: {out}" + (f"   still missing: {', '.join(missing)}" if missing else ""))
+
+
+def whole_command(args: argparse.Namespace, seeds: Iterable[int] = ()) -> str:
+    """The command given, without what takes a part of the table; with these seeds where they aren't its own."""
+    options = {name: getattr(args, name) for name in ("data", "preset", "folder", "out")}
+    words = [word for name, value in options.items() if value is not None for word in (f"--{name}", str(value))]
+    words += ["--seeds", *map(str, seeds)] if seeds else []
+    return shlex.join(["python", "-m", "emlib", "experiment", args.name, *words])
 
 
 def here(data: str) -> str:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from emlib.commands import save_grid
 from emlib.contenders import Outcome
-from emlib.data import to_pixels
+from emlib.data import from_pixels, to_pixels
 from emlib.files import whole
 from emlib.results import write_result
 from emlib.tasks import Task
@@ -37,10 +37,10 @@ def keep_pictures(outcome: Outcome, samples: Tensor | None, task: Task, path: Pa
 
 def kept_pictures(path: Path) -> dict[str, Tensor]:
     """What :func:`keep_pictures` wrote, by its name: [SHOWN, C, H, W] on [-1, 1]."""
-    return {name: x / 127.5 - 1 for name, x in load_file(path).items()}
+    return {name: from_pixels(x) for name, x in load_file(path).items()}
 
 
-def gather(experiment: Experiment, name: str, kept: Path, out: Path) -> list[str]:
+def gather(experiment: Experiment, name: str, kept: Path, out: Path, command: str) -> list[str]:
     """Writes all rows that there are to one recorded run, and beside it the pictures of the seed that has most: what
     was restored (NAME.png), and what was drawn from the priors (NAME-samples.png).
 
@@ -49,6 +49,7 @@ def gather(experiment: Experiment, name: str, kept: Path, out: Path) -> list[str
         name: of the experiment.
         kept: holds ``seed-SEED/METHOD.json`` and ``.safetensors``.
         out: JSON file to write.
+        command: that makes the whole table, whichever parts of it were run by others.
 
     Returns:
         What has no file yet.
@@ -65,7 +66,7 @@ def gather(experiment: Experiment, name: str, kept: Path, out: Path) -> list[str
         commits = sorted({part["commit"] for part in parts})
         settings = {**asdict(experiment), **task, "commits": commits, "missing": missing}
         rows = [row for part in parts for row in part["rows"]]
-        write_result(out, name, settings, rows, sum(part["rows"][0]["seconds"] for part in parts))
+        write_result(out, name, settings, rows, sum(part["rows"][0]["seconds"] for part in parts), command)
         _draw(experiment, kept, out)
     return missing
 

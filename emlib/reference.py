@@ -14,7 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from emlib import fid, metrics
-from emlib.data import Split, to_pixels
+from emlib.data import Split, from_pixels, to_pixels
 from emlib.files import read_tensors, whole
 from emlib.frechet import Statistics, distance, merged, statistics
 from emlib.pictures import datasets_dir
@@ -49,7 +49,7 @@ FEATURES = {
         "alexnet-64px",
         256,
         metrics.alexnet_missing,
-        lambda pixels, device: metrics.alexnet_features(pixels / 127.5 - 1),
+        lambda pixels, device: metrics.alexnet_features(from_pixels(pixels)),
     ),
 }
 """By the name that the command line gives them."""

@@ -59,6 +59,7 @@ def write_result(
     settings: dict[str, Any],
     rows: list[dict[str, Any]],
     seconds: float,
+    command: str | None = None,
 ) -> None:
     """Writes a recorded run, whole or not at all.
 
@@ -68,10 +69,11 @@ def write_result(
         settings: every setting: preset, seed, data set and its fingerprint, ...
         rows: the numbers, one mapping a row.
         seconds: how long it took.
+        command: that makes all of it, where it is not the one that runs now.
     """
     record = {
         "experiment": experiment,
-        "command": command_line(),
+        "command": command or command_line(),
         "settings": settings,
         "seconds": round(seconds, 1),
         **provenance(),

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from emlib.commands import pick_device
-from emlib.data import Split, load, to_pixels
+from emlib.data import Split, from_pixels, load, to_pixels
 from emlib.diffusion import Eps, check_eta
 from emlib.evaluate import draw
 from emlib.files import whole
@@ -209,6 +209,6 @@ def save_tile(batches: Iterator[Tensor], path: Path) -> None:
     """Writes pictures, bytes [b, C, H, W], as one PNG with ten in a row."""
     from emlib.viz import tile
 
-    sheet = tile(torch.cat(list(batches)) / 127.5 - 1, 10)
+    sheet = tile(from_pixels(torch.cat(list(batches))), 10)
     with whole(path) as part:
         Image.fromarray(sheet).save(part, format="PNG")

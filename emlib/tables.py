@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import html
 import statistics
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,19 @@ from emlib.display import provenance
 
 SENTENCE = 32
 """Letters that a cell of numbers has at most."""
+NAMES = {
+    "observed": "broken pictures",
+    "classical": "one picture alone",
+    "noise2self": "Noise2Self",
+    "sure-score": "SURE-Score",
+    "ambient": "Ambient Diffusion",
+    "diem": "DiEM",
+    "em-dps-paper": "EM, DPS, paper's rule",
+    "em-dps-auto": "EM, DPS, our rule",
+    "em-mmps": "EM, MMPS",
+    "ceiling": "clean prior",
+}
+"""The methods of the paper's table 1 by the names that a reader sees, in the order of our tables."""
 _numbers: dict[str, int] = {}
 
 
@@ -66,6 +80,17 @@ def over_seeds(record: Mapping[str, Any], measure: str) -> dict[tuple[str, str],
         name: Score(tuple(row[measure] for row in rows), mean(rows, f"{measure}_low"), mean(rows, f"{measure}_high"))
         for name, rows in groups.items()
     }
+
+
+def labels(ways: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    """What a reader sees of each (method, way to reconstruct), in the order of :data:`NAMES`.
+
+    The way is added where a method has several. Other methods keep their names, and come last.
+    """
+    known, ways = list(NAMES), list(dict.fromkeys(ways))
+    ways.sort(key=lambda way: known.index(way[0]) if way[0] in NAMES else len(known))
+    count = Counter(method for method, _ in ways)
+    return {way: NAMES.get(way[0], way[0]) + (f", {way[1]}" if count[way[0]] > 1 else "") for way in ways}
 
 
 def score(record: Mapping[str, Any], method: str, measure: str = "PSNR", by: str | None = None) -> Score:

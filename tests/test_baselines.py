@@ -109,6 +109,14 @@ def test_the_prior_counts_more_and_more(tiny, schedule, monkeypatch):
     assert asked == pytest.approx([0, 2, 4, 6])
 
 
+def test_the_estimate_on_many_pictures_does_not_depend_on_how_many_are_taken_at_a_time(gaussian, schedule):
+    y, probe = gaussian.draw(10), torch.randn(10, *gaussian.draw(1).shape[1:])
+    D = sure_score.denoiser(gaussian, schedule, 0.2)
+    whole = sure_score.sure_loss(D, D(y), y, 0.2, probe).item()
+    for batch in (3, 10, 11):
+        assert sure_score.estimate(D, y, 0.2, probe, batch) == pytest.approx(whole, abs=1e-5)
+
+
 def test_the_training_is_stopped_where_sure_on_other_pictures_is_least(gaussian, schedule):
     x = gaussian.draw(4000)
     t = sure_score.noise_time(schedule, 0.2)

@@ -84,6 +84,7 @@ def test_every_method_of_a_table_runs_and_is_gathered(toy, name, ways):
         "ceiling": ["DPS", "MMPS"],
     }
     settings, listed = record(toy, name)["settings"], experiment.read_experiment(name).methods
+    assert record(toy, name)["command"] == f"python -m emlib experiment {name} --preset toy"
     assert settings["missing"] == [f"{method} (seed 0)" for method in listed]
     assert settings["preset"] == "toy"
     for drawn in (f"{name}-toy.png", f"{name}-toy-samples.png"):
@@ -100,7 +101,8 @@ def test_colour_pictures_of_a_folder_come_by_the_environment(toy, monkeypatch):
     assert main(["experiment", *words]) == 0
     found = record(toy, "table-cifar10-mask")
     assert found["settings"]["data"] == "folder mine"
-    assert "mine" not in found["command"]
+    # the whole table's command, though a part was asked for; and no place of this machine
+    assert found["command"] == "python -m emlib experiment table-cifar10-mask --preset toy-color"
     assert {row["method"] for row in found["rows"]} == {"observed", "ambient", "classical"}
     assert "ceiling (seed 0)" in found["settings"]["missing"]
 
@@ -236,6 +238,10 @@ def test_more_seeds_and_methods_may_be_added(toy):
     # a seed alone is no other table
     assert main(["experiment", "toy", "--seeds", "0"]) == 0
     assert len(rows(toy)) == 3
+    assert record(toy)["command"] == "python -m emlib experiment toy"
+    # a seed that the table does not list belongs to the command that makes it
+    assert main(["experiment", "toy", "--seeds", "2", "--methods", "observed"]) == 0
+    assert record(toy)["command"] == "python -m emlib experiment toy --seeds 0 1 2"
 
 
 def test_pictures_are_those_of_the_seed_that_has_most(toy):

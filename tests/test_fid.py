@@ -13,7 +13,7 @@ from torchmetrics.image.fid import NoTrainInceptionV3
 
 from emlib import fid
 from emlib.__main__ import main
-from emlib.data import from_bytes, to_pixels
+from emlib.data import from_bytes, from_pixels, to_pixels
 from emlib.frechet import statistics
 
 
@@ -92,6 +92,7 @@ def test_fid_takes_its_pictures_as_the_nearest_bytes(monkeypatch):
 def test_every_byte_comes_back_and_the_rest_is_clipped():
     every = np.arange(256, dtype=np.uint8).reshape(1, 16, 16)
     assert torch.equal(to_pixels(from_bytes(every))[0, 0], torch.from_numpy(every[0]))
+    assert torch.equal(from_pixels(to_pixels(from_bytes(every))), from_bytes(every))
     assert to_pixels(torch.tensor([-7.0, -1, 0.999, 1, 7])).tolist() == [0, 0, 255, 255, 255]
 
 

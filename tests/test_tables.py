@@ -77,3 +77,14 @@ def test_a_sentence_in_a_cell_breaks_into_lines_and_a_number_does_not():
     number, sentence = BeautifulSoup(page, "html.parser").find_all("td")
     assert "style" not in number.attrs
     assert "white-space:normal" in sentence["style"]
+
+
+def test_methods_are_called_by_their_names_in_the_order_of_our_tables():
+    ways = [("start-10", "MMPS"), ("ceiling", "MMPS"), ("observed", "as it is"), ("ceiling", "DPS"), ("ceiling", "DPS")]
+    assert tables.labels(ways) == {
+        ("observed", "as it is"): "broken pictures",
+        ("ceiling", "MMPS"): "clean prior, MMPS",
+        ("ceiling", "DPS"): "clean prior, DPS",
+        ("start-10", "MMPS"): "start-10",
+    }
+    assert list(tables.labels(ways).values())[-1] == "start-10"

@@ -126,13 +126,19 @@ def stopped(loop: Iterable[TrainStep], schedule: Schedule, aside: Measurements, 
     for now in loop:
         if best is None or (now.step + 1) % every == 0:
             D = denoiser(now.ema, schedule, std)
-            with torch.no_grad():
-                found = sure_loss(D, D(aside.y), aside.y, std, probe).item()
+            found = estimate(D, aside.y, std, probe)
             if best is None or found < least:
                 least, best = found, copy.deepcopy(now.ema)
     if best is None:
         raise ValueError("there was no update to stop after")
     return best
+
+
+@torch.no_grad()
+def estimate(D: Callable[[Tensor], Tensor], y: Tensor, std: float, probe: Tensor, batch: int = 250) -> float:
+    """:func:`sure_loss` of D on all pictures y [N, C, H, W] with a probe of their shape, so many at a time."""
+    pairs = zip(y.split(batch), probe.split(batch), strict=True)
+    return sum(len(some) * sure_loss(D, D(some), some, std, z).item() for some, z in pairs) / len(y)
 
 
 @torch.no_grad()
