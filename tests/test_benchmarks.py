@@ -4,6 +4,7 @@ import importlib
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -43,7 +44,7 @@ def script(monkeypatch):
 
 def test_every_script_is_tested_and_explained():
     # these have options of their own, and tests below
-    others = ("lambda_rules", "sure_overfit")
+    others = ("lambda_rules", "sure_overfit", "relearn")
     assert {path.stem for path in FOLDER.glob("*.py")} == {*SCRIPTS, *others}
     readme = (FOLDER / "README.md").read_text()
     assert [name for name in (*SCRIPTS, *others) if f"`python benchmarks/{name}.py`" not in readme] == []
@@ -133,3 +134,27 @@ def test_sure_is_followed_on_what_it_was_trained_on_and_on_other_pictures(script
         assert rows[0][f"SURE, {name}"] == pytest.approx(rows[0][f"error, {name}"], rel=0.3)
     assert module.main(["--every", "0"]) == 2
     assert "both at least 1" in capsys.readouterr().err
+
+
+def test_a_fresh_network_learns_from_the_last_e_step_alone(script, tmp_path, capsys, monkeypatch):
+    module, out, run = script("relearn"), tmp_path / "result.json", tmp_path / "em-toy"
+    run.mkdir()
+    (run / "settings.json").write_text("{}")
+    for k, grey in ((1, 0.9), (2, -0.5)):  # two E-steps, each of one grey
+        np.save(run / f"reconstructions_{k:02}.npy", np.full((24, 1, 28, 28), grey, dtype=np.float32))
+        emlib.save_unet(emlib.build_unet(emlib.preset("smoke").unet, k), run / f"prior_{k:02}.safetensors")
+    monkeypatch.setattr(module, "alexnet_missing", lambda: "")
+    monkeypatch.setattr(module.evaluate, "features_or_none", lambda real: real)
+    monkeypatch.setattr(module.evaluate, "with_floor", lambda x, crowd: {"mean": x.mean().item()})
+    learnt, real = [], module.trained_on
+    monkeypatch.setattr(module, "trained_on", lambda s, x, n: learnt.append((x, n)) or real(s, x, n))
+    words = ["--run", str(run), "--preset", "smoke", "--updates", "2", "--out", str(out)]
+    assert module.main(words) == 0
+    means = {row["pictures"]: row["mean"] for row in read_result(out)["rows"]}
+    assert list(means) == ["drawn by the last E-step", "drawn by EM's prior", "drawn by a fresh network"]
+    assert means["drawn by the last E-step"] == pytest.approx(-0.5)
+    assert means["drawn by EM's prior"] != means["drawn by a fresh network"]
+    ((pictures, updates),) = learnt
+    assert (pictures.unique().tolist(), updates) == ([-0.5], 2)
+    assert module.main(["--run", str(tmp_path / "nowhere")]) == 2
+    assert "nowhere" in capsys.readouterr().err
