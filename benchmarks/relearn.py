@@ -39,7 +39,8 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0, help="seed of network, batches and draws (default: 0)")
     parser.add_argument("--out", type=Path, help="record the result in this JSON file (default: only print)")
     args = parser.parse_args(words)
-    updates = emlib.preset(args.preset).prior_updates if args.updates is None else args.updates
+    p = emlib.preset(args.preset)
+    updates = p.prior_updates if args.updates is None else args.updates
     if reason := alexnet_missing():
         print(f"relearn: {reason}", file=sys.stderr)
         return 2
@@ -47,7 +48,6 @@ def main(words: list[str] | None = None) -> int:
         print(f"relearn: no run of EM in {', '.join(lacking)}; make one with python -m emlib em", file=sys.stderr)
         return 2
     start, rows = time.perf_counter(), []
-    p = emlib.preset(args.preset)
     task = emlib.make_task(p)  # for the real pictures; what breaks them does not matter
     crowd = evaluate.features_or_none(task.real[:CROWD])
     for run in args.run:
