@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 import emlib
 from emlib import guidance, rules
+from emlib.experiment import here
 from emlib.operators import Measurements
 from emlib.results import write_result
 
@@ -60,7 +61,7 @@ def measure_rules(args: argparse.Namespace) -> None:
     p, start = emlib.preset(args.preset), time.perf_counter()
     noise_std = (0.2 if args.operator == "noise" else 0.0) if args.noise_std is None else args.noise_std
     scales = sorted(guidance.check_scales(args.scales))
-    task = emlib.make_task(p, args.operator, args.fraction, noise_std, args.seed)
+    task = emlib.make_task(p, args.operator, args.fraction, noise_std, args.seed, here(p.data))
     n, m = args.probe, args.evaluation
     if min(n, m) < 1 or n + m > len(task.measurements):
         raise ValueError(f"probe {n} and evaluation {m} must be 1 or more and share {len(task.measurements)} pictures")

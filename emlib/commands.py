@@ -192,11 +192,13 @@ def choose_e_step(
     return lambda prior, k: functools.partial(dps, steps=p.dps_steps, scale=number)
 
 
-def draw_samples(prior: Eps, schedule: Schedule, task: Task, p: Preset, seed: int, device: str) -> Tensor:
-    """The preset's number of pictures from the prior, [N, C, H, W] on [-1, 1]."""
+def draw_samples(
+    prior: Eps, schedule: Schedule, task: Task, p: Preset, seed: int, device: str, eta: float = 0.0
+) -> Tensor:
+    """The preset's number of pictures from the prior, [N, C, H, W] on [-1, 1]; ``eta`` as in :func:`evaluate.draw`."""
     shape = tuple(task.truth.shape[1:])
     prior = quick(prior, replace(p.em.sampling, compile=False))  # for one crowd, compiling would take longer
-    batches = evaluate.draw(prior, schedule, shape, p.samples, p.sample_steps, seed, device=device)
+    batches = evaluate.draw(prior, schedule, shape, p.samples, p.sample_steps, seed, eta=eta, device=device)
     return torch.cat(list(tqdm(batches, total=-(-p.samples // 250), desc="samples", leave=False)))
 
 

@@ -44,7 +44,7 @@ def script(monkeypatch):
 
 def test_every_script_is_tested_and_explained():
     # these have options of their own, and tests below
-    others = ("lambda_rules", "sure_overfit", "relearn")
+    others = ("lambda_rules", "sure_overfit", "relearn", "drawing")
     assert {path.stem for path in FOLDER.glob("*.py")} == {*SCRIPTS, *others}
     readme = (FOLDER / "README.md").read_text()
     assert [name for name in (*SCRIPTS, *others) if f"`python benchmarks/{name}.py`" not in readme] == []
@@ -158,3 +158,28 @@ def test_a_fresh_network_learns_from_the_last_e_step_alone(script, tmp_path, cap
     assert (pictures.unique().tolist(), updates) == ([-0.5], 2)
     assert module.main(["--run", str(tmp_path / "nowhere")]) == 2
     assert "nowhere" in capsys.readouterr().err
+
+
+def test_each_prior_is_drawn_from_in_each_way(script, tmp_path, capsys, monkeypatch):
+    module, prior, out = script("drawing"), tmp_path / "prior.safetensors", tmp_path / "result.json"
+    p = emlib.preset("smoke")
+    emlib.save_unet(emlib.build_unet(p.unet, 0), prior)
+    monkeypatch.setattr(module, "alexnet_missing", lambda: "")
+    monkeypatch.setattr(module.evaluate, "features_or_none", lambda real: real)
+    crowds = []
+    monkeypatch.setattr(module.evaluate, "with_floor", lambda x, crowd: crowds.append(x) or {"n": len(x)})
+    words = ["--prior", str(prior), "--preset", "smoke", "--ddim", "2", "--ancestral", "2", "3", "--out", str(out)]
+    assert module.main([*words, "--seed", "4"]) == 0
+    rows = read_result(out)["rows"]
+    assert [(row["way"], row["steps"]) for row in rows] == [("DDIM", 2), ("ancestral", 2), ("ancestral", 3)]
+    assert [row["brightness"] for row in rows] == [pytest.approx(x.mean().item()) for x in crowds]
+    # the first crowd is the one that the tables take, the others are those of ancestral sampling
+    net, schedule = emlib.load_unet(prior).eval(), emlib.linear_schedule()
+    for x, (steps, eta) in zip(crowds, [(p.sample_steps, 0.0), (2, 1.0), (3, 1.0)], strict=True):
+        wanted = torch.cat(list(emlib.evaluate.draw(net, schedule, (1, 28, 28), p.samples, steps, 4, eta=eta)))
+        torch.testing.assert_close(x, wanted, rtol=1e-3, atol=1e-3)
+    assert (crowds[1] - crowds[0]).abs().mean() > 2e-3
+    assert module.main(["--prior", str(tmp_path / "absent")]) == 2
+    assert "absent" in capsys.readouterr().err
+    assert module.main([*words[:4], "--ddim", "0"]) == 2
+    assert "0" in capsys.readouterr().err
