@@ -29,6 +29,7 @@ from emlib.presets import Preset, preset
 from emlib.results import provenance
 from emlib.schedule import linear_schedule
 from emlib.tasks import make_task
+from emlib.unet import UNet, save_unet
 from emlib.variations import VARIATIONS
 
 METHODS = CONTENDERS | VARIATIONS
@@ -155,7 +156,7 @@ def run_missing(
         experiment: the task and the sizes.
         methods: which of its methods.
         seed: seed of everything random.
-        folder: for what a method needs to resume.
+        folder: for what a method needs to resume, and the prior that it came to, as METHOD.safetensors.
         kept: for one file a finished method.
         data: the data set, as :func:`emlib.data.load` takes it.
 
@@ -184,6 +185,8 @@ def run_missing(
         row = {"method": method, "seed": seed, "seconds": round(time.perf_counter() - start, 1)}
         row |= {"threads": torch.get_num_threads()} if device == "cpu" else {}
         row |= {"resumed": True} if resumed else {}  # its seconds are those since it was resumed
+        if isinstance(outcome.prior, UNet):
+            save_unet(outcome.prior, work.with_suffix(".safetensors"))
         samples = None if outcome.prior is None else draw_samples(outcome.prior, schedule, task, p, seed, device)
         row |= evaluate.with_floor(outcome.crowd if samples is None else samples, crowd)
         if drawn := evaluate.with_floor(outcome.trained_on, crowd):

@@ -143,6 +143,17 @@ def test_what_clean_pictures_are_worth(toy, monkeypatch):
     ]
 
 
+def test_the_prior_that_a_method_came_to_is_kept_and_draws_what_the_table_shows(toy):
+    write(toy, methods=["observed", "ceiling"])
+    assert main(["experiment", "toy"]) == 0
+    (file,) = (toy / "runs" / "toy" / "seed-0").glob("*.safetensors")
+    assert file.name == "ceiling.safetensors"
+    kept = gathering.pictures_of(toy / "data" / "results" / "toy", ["ceiling"])[1]["ceiling"]
+    schedule = emlib.linear_schedule()
+    drawn = emlib.evaluate.draw(emlib.load_unet(file).eval(), schedule, (1, 28, 28), len(kept), 2)
+    torch.testing.assert_close(torch.cat(list(drawn)), kept, atol=0.01, rtol=0)
+
+
 def test_starts_take_the_pictures_that_they_name(toy):
     p = presets.PRESETS["toy"]
     task = emlib.make_task(p, "mask")
