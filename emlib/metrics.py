@@ -56,6 +56,29 @@ def ssim(x: Tensor, truth: Tensor) -> Tensor:
     return structural_similarity_index_measure(x, truth, reduction="none", data_range=1.0).view(-1)
 
 
+def alternation(x: Tensor) -> float:
+    r"""Power of the patterns that repeat every two pixels, against that of the frequencies beside them.
+
+    Photographs have about 1. A blur hides such patterns first, and a network that folds two pixels into one sees them
+    as constants.
+
+    Args:
+        x: a crowd of pictures, [B, C, N, N] with N even, at least 4.
+
+    Raises:
+        ValueError: if the pictures are not square, or N is odd or below 4.
+    """
+    n = x.shape[-1]
+    if x.shape[-2] != n or n % 2 or n < 4:
+        raise ValueError(
+            f"pictures of {x.shape[-2]} x {n} pixels; square ones with an even side of 4 or more are needed"
+        )
+    power = torch.fft.fft2(x.float()).abs().square().mean(dim=(0, 1))
+    # sum of |X(k)|^2 over k in (0, m), (m, 0), (m, m): m = N/2 against m = N/2 - 1
+    fast, beside = (power[0, m] + power[m, 0] + power[m, m] for m in (n // 2, n // 2 - 1))
+    return (fast / beside).item()
+
+
 def check_pair(x: Tensor, truth: Tensor) -> None:
     """Refuses two stacks of pictures that cannot be compared one by one."""
     if x.shape != truth.shape or x.ndim != 4:

@@ -44,7 +44,7 @@ def script(monkeypatch):
 
 def test_every_script_is_tested_and_explained():
     # these have options of their own, and tests below
-    others = ("lambda_rules", "sure_overfit", "relearn", "drawing")
+    others = ("lambda_rules", "sure_overfit", "relearn", "drawing", "folding")
     assert {path.stem for path in FOLDER.glob("*.py")} == {*SCRIPTS, *others}
     readme = (FOLDER / "README.md").read_text()
     assert [name for name in (*SCRIPTS, *others) if f"`python benchmarks/{name}.py`" not in readme] == []
@@ -183,3 +183,20 @@ def test_each_prior_is_drawn_from_in_each_way(script, tmp_path, capsys, monkeypa
     assert "absent" in capsys.readouterr().err
     assert module.main([*words[:4], "--ddim", "0"]) == 2
     assert "0" in capsys.readouterr().err
+
+
+def test_a_network_is_trained_for_each_way_to_fold(script, tmp_path, capsys, monkeypatch):
+    out, module = tmp_path / "result.json", script("folding")
+    said = {"about": "A toy.", "preset": "smoke", "operator": "blur", "methods": ["observed"], "seeds": [0]}
+    (tmp_path / "toy.json").write_text(json.dumps(said))
+    priors, real = [], module.trained_on
+    monkeypatch.setattr(module, "trained_on", lambda s, x, n: priors.append(real(s, x, n)) or priors[-1])
+    words = ["--experiment", str(tmp_path / "toy.json"), "--patches", "2", "1"]
+    assert module.main([*words, "--pictures", "4", "--out", str(out)]) == 0
+    rows = read_result(out)["rows"]
+    assert [row["network"] for row in rows] == ["none, the truth", "folded by 2", "folded by 1"]
+    assert [prior.cfg.patch for prior in priors] == [2, 1]
+    assert all(row["alternation"] > 0 for row in rows)
+    assert rows[1]["PSNR"] != rows[2]["PSNR"]
+    assert module.main([*words, "--pictures", "9"]) == 2
+    assert "1 to 8" in capsys.readouterr().err

@@ -164,3 +164,15 @@ def test_without_weights_the_remedy_is_said_and_nothing_is_downloaded(tmp_path, 
     for measure in (emlib.lpips_distance, emlib.fd_alexnet):
         with pytest.raises(FileNotFoundError, match="TORCH_HOME"):
             measure(x, x)
+
+
+def test_alternation_is_1_for_noise_and_known_for_a_checkerboard_on_noise():
+    g = torch.Generator().manual_seed(0)
+    z = torch.randn(400, 3, 16, 16, generator=g)
+    assert emlib.metrics.alternation(z) == pytest.approx(1, abs=0.1)
+    i = torch.arange(16)
+    board = (-1.0) ** (i[:, None] + i)
+    # |X|^2 of c times the board is (256 c)^2 at its frequency, that of the noise 256 at each
+    assert emlib.metrics.alternation(z + 0.5 * board) == pytest.approx(1 + 256 * 0.25 / 3, rel=0.1)
+    with pytest.raises(ValueError, match="5 x 5"):
+        emlib.metrics.alternation(torch.zeros(1, 1, 5, 5))
