@@ -29,7 +29,9 @@ class UNetConfig:
         channels: width of each resolution, finest first; each a multiple of ``groups``.
         blocks: residual blocks a resolution.
         attention: whether each resolution has self-attention, one entry a resolution.
-        patch: side of the square of pixels folded into one at the start; 1 for none.
+        patch: side of the square of pixels folded into one at the start; 1 for none, which costs patch^2 times as much
+            and is worth it for blur: what alternates within a square is a constant to a folded network, and goes wrong
+            unseen (``benchmarks/folding.py``).
         dropout: share of activations dropped in training, in [0, 1).
         groups: groups of each normalisation.
     """
