@@ -4,7 +4,8 @@
 
 Draws the preset's number of pictures from each prior in each way, and holds them against the real ones as the tables
 do. The tables draw by DDIM; with their seed and their number of steps the distance is the table's own. ``brightness``
-is the mean pixel of the crowd, which tells what part of a distance is nothing but too bright or too dark.
+is the mean pixel of the crowd, which tells what part of a distance is nothing but too bright or too dark. ``--copies``
+adds what a prior would get that knew so many real pictures by heart, and drew nothing else.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--preset", default="pocket", help="sizes (default: pocket)")
     parser.add_argument("--ddim", type=int, nargs="*", default=[25], help="numbers of steps (default: 25)")
     parser.add_argument("--ancestral", type=int, nargs="*", default=[25, 50], help="numbers of steps (default: 25 50)")
+    parser.add_argument("--copies", type=int, nargs="*", default=[], help="also so many real pictures, again and again")
     parser.add_argument("--seed", type=int, default=0, help="seed of the draws (default: 0)")
     parser.add_argument("--out", type=Path, help="record the result in this JSON file (default: only print)")
     args = parser.parse_args(words)
@@ -49,11 +51,17 @@ def main(words: list[str] | None = None) -> int:
         priors = {file: load_unet(file).eval().to(memory_format=torch.channels_last) for file in args.prior}
         for _, steps in ways:
             emlib.time_grid(schedule, steps)  # refuses a number of steps that the schedule lacks
+        if bad := [count for count in args.copies if not 1 <= count <= len(task.real)]:
+            raise ValueError(f"--copies takes 1 to {len(task.real)} of the real pictures, got {bad[0]}")
     except (ValueError, FileNotFoundError) as error:
         print(f"drawing: {error}", file=sys.stderr)
         return 2
     start, rows = time.perf_counter(), []
     crowd = evaluate.features_or_none(task.real[:CROWD])
+    for count in args.copies:
+        x = task.real[torch.arange(p.samples) % count]
+        row = {"prior": f"{count} real pictures, again and again", "brightness": x.mean().item()}
+        rows.append(row | evaluate.with_floor(x, crowd))
     for file, prior in priors.items():
         for way, steps in ways:
             x = draw_samples(prior, schedule, task, replace(p, sample_steps=steps), args.seed, "cpu", WAYS[way])

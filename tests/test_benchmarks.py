@@ -179,8 +179,15 @@ def test_each_prior_is_drawn_from_in_each_way(script, tmp_path, capsys, monkeypa
         wanted = torch.cat(list(emlib.evaluate.draw(net, schedule, (1, 28, 28), p.samples, steps, 4, eta=eta)))
         torch.testing.assert_close(x, wanted, rtol=1e-3, atol=1e-3)
     assert (crowds[1] - crowds[0]).abs().mean() > 2e-3
+    crowds.clear()
+    assert module.main([*words[:4], "--ddim", "--ancestral", "--copies", "3", "--out", str(out)]) == 0
+    assert [row["prior"] for row in read_result(out)["rows"]] == ["3 real pictures, again and again"]
+    assert len(crowds[0]) == p.samples
+    torch.testing.assert_close(crowds[0][:7], emlib.make_task(p).real[[0, 1, 2, 0, 1, 2, 0]])
     assert module.main(["--prior", str(tmp_path / "absent")]) == 2
     assert "absent" in capsys.readouterr().err
+    assert module.main([*words[:4], "--copies", "0"]) == 2
+    assert "got 0" in capsys.readouterr().err
     assert module.main([*words[:4], "--ddim", "0"]) == 2
     assert "0" in capsys.readouterr().err
 
