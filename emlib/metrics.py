@@ -59,8 +59,8 @@ def ssim(x: Tensor, truth: Tensor) -> Tensor:
 def alternation(x: Tensor) -> float:
     r"""Power of the patterns that repeat every two pixels, against that of the frequencies beside them.
 
-    Photographs have about 1. A blur hides such patterns first, and a network that folds two pixels into one sees them
-    as constants.
+    Photographs have about 1. To a network that folds two pixels into one such patterns are constants, and a blur that
+    leaves next to nothing of them does not correct it.
 
     Args:
         x: a crowd of pictures, [B, C, N, N] with N even, at least 4.
