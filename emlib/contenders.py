@@ -76,13 +76,15 @@ def filtered(s: Setting) -> Outcome:
 def by_sure_score(s: Setting) -> Outcome:
     """SURE-Score; its update asks the network three times, so it has at most a third of the updates.
 
-    A tenth of the broken pictures tells when to stop; without, it ends by learning their noise.
+    A tenth of the noisy pictures tells when to stop; without, it ends by learning their noise. Where there is no
+    noise, SURE has nothing to tell: it sees all pictures, and goes on to the end, as published.
     """
     p, m = s.preset, s.task.measurements
-    model, seen = build_unet(p.unet, s.seed).to(m.y.device), len(m) - max(1, len(m) // 10)
-    steps = (p.prior_updates - p.em.init_updates) // 3
+    model = build_unet(p.unet, s.seed).to(m.y.device)
+    aside = max(1, len(m) // 10) if m.noise_std else 0
+    steps, seen = (p.prior_updates - p.em.init_updates) // 3, len(m) - aside
     loop = _training(s, sure_score.train_sure_score, model, steps, m.select(range(seen)))
-    prior = sure_score.stopped(loop, s.schedule, m.select(range(seen, len(m))))
+    prior = sure_score.stopped(loop, s.schedule, m.select(range(seen, len(m)))) if aside else _last(loop)
     own = {"D(y)": sure_score.denoise(prior, s.schedule, s.task.held_out)}
     own = own if isinstance(s.task.held_out.operator, Identity) else {}
     return Outcome({**own, **posterior(s, prior, "dps", "mmps")}, prior)
