@@ -13,10 +13,13 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 import emlib
@@ -58,16 +61,18 @@ def main(words: list[str] | None = None) -> int:
         return 2
     start, rows = time.perf_counter(), []
     crowd = evaluate.features_or_none(task.real[:CROWD])
-    for count in args.copies:
-        x = task.real[torch.arange(p.samples) % count]
-        row = {"prior": f"{count} real pictures, again and again", "brightness": x.mean().item()}
-        rows.append(row | evaluate.with_floor(x, crowd))
-    for file, prior in priors.items():
-        for way, steps in ways:
-            x = draw_samples(prior, schedule, task, replace(p, sample_steps=steps), args.seed, "cpu", WAYS[way])
-            row = {"prior": str(file), "way": way, "steps": steps, "brightness": x.mean().item()}
-            rows.append(row | evaluate.with_floor(x, crowd))
-            tqdm.write("  ".join(f"{key} {value}" for key, value in rows[-1].items()))
+
+    def drawn() -> Iterator[tuple[dict[str, Any], Tensor]]:
+        for count in args.copies:
+            yield {"prior": f"{count} real pictures, again and again"}, task.real[torch.arange(p.samples) % count]
+        for file, prior in priors.items():
+            for way, steps in ways:
+                x = draw_samples(prior, schedule, task, replace(p, sample_steps=steps), args.seed, "cpu", WAYS[way])
+                yield {"prior": str(file), "way": way, "steps": steps}, x
+
+    for about, x in drawn():
+        rows.append({**about, "brightness": x.mean().item(), **evaluate.with_floor(x, crowd)})
+        tqdm.write("  ".join(f"{key} {value}" for key, value in rows[-1].items()))
     settings = {"preset": p.name, "data": task.about["data"], "seed": args.seed, "brightness": task.real.mean().item()}
     if args.out:
         write_result(args.out, "drawing", settings, rows, time.perf_counter() - start)

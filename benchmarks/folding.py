@@ -1,4 +1,4 @@
-"""Does a folded network leave a pattern where a blur hides it? And one that isn't folded?
+"""Does a folded network leave a pattern where a blur hardly shows it? And one that isn't folded?
 
     python benchmarks/folding.py --experiment table-cifar10-blur --out FILE.json
 
@@ -48,15 +48,12 @@ def main(words: list[str] | None = None) -> int:
     except (ValueError, FileNotFoundError) as error:
         print(f"folding: {error}", file=sys.stderr)
         return 2
-    few, truth, start = (
-        task.held_out.select(range(args.pictures)),
-        task.held_out_truth[: args.pictures],
-        time.perf_counter(),
-    )
+    start = time.perf_counter()
+    few, truth = task.held_out.select(range(args.pictures)), task.held_out_truth[: args.pictures]
+    sampler = functools.partial(emlib.mmps, steps=p.e_steps, cg_steps=p.cg_steps)
     rows = [{"network": "none, the truth", "alternation": alternation(truth)}]
     for sizes in presets:
         prior = trained_on(Setting(sizes, task, schedule, args.seed, Path()), task.clean, p.em.init_updates)
-        sampler = functools.partial(emlib.mmps, steps=p.e_steps, cg_steps=p.cg_steps)
         batches = emlib.reconstruct(sampler, prior.eval(), schedule, few, args.seed, "held-out", p.em.e_batch)
         x = torch.cat(list(tqdm(batches, desc="restoring", leave=False)))
         row = {"network": f"folded by {sizes.unet.patch}", "PSNR": emlib.psnr(x, truth).mean().item()}

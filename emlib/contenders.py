@@ -85,8 +85,8 @@ def by_sure_score(s: Setting) -> Outcome:
     steps, seen = (p.prior_updates - p.em.init_updates) // 3, len(m) - aside
     loop = _training(s, sure_score.train_sure_score, model, steps, m.select(range(seen)))
     prior = sure_score.stopped(loop, s.schedule, m.select(range(seen, len(m)))) if aside else _last(loop)
-    own = {"D(y)": sure_score.denoise(prior, s.schedule, s.task.held_out)}
-    own = own if isinstance(s.task.held_out.operator, Identity) else {}
+    plain = isinstance(s.task.held_out.operator, Identity)
+    own = {"D(y)": sure_score.denoise(prior, s.schedule, s.task.held_out)} if plain else {}
     return Outcome({**own, **posterior(s, prior, "dps", "mmps")}, prior)
 
 

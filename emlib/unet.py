@@ -30,8 +30,8 @@ class UNetConfig:
         blocks: residual blocks a resolution.
         attention: whether each resolution has self-attention, one entry a resolution.
         patch: side of the square of pixels folded into one at the start; 1 for none, which costs patch^2 times as much
-            and is worth it for blur: what alternates within a square is a constant to a folded network, and goes wrong
-            unseen (``benchmarks/folding.py``).
+            and is worth trying for blurred photographs: what alternates within a square is a constant to a folded
+            network, and a blur hardly tells where it goes wrong (``benchmarks/folding.py``).
         dropout: share of activations dropped in training, in [0, 1).
         groups: groups of each normalisation.
     """
