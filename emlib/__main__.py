@@ -19,7 +19,8 @@ from emlib.commands import em_command, reconstruct_command, train_command
 from emlib.experiment import METHODS, experiment_command
 from emlib.fid import fetch_inception
 from emlib.guidance import RULES
-from emlib.job import SAMPLERS
+from emlib.operators import OPERATORS, Operator, find_operator
+from emlib.posterior import SAMPLERS
 from emlib.presets import PRESETS
 from emlib.pretrained import export_command
 from emlib.ranks import joined
@@ -27,7 +28,11 @@ from emlib.ranks import joined
 
 def main(words: list[str] | None = None) -> int:
     """Runs one command; a mistake in the input ends in one sentence and status 2."""
-    args = _parser().parse_args(words)
+    try:
+        args = _parser(_strangers_operator(words)).parse_args(words)
+    except ValueError as error:  # an operator that there is not
+        print(f"emlib: {error}", file=sys.stderr)
+        return 2
     try:
         with joined() as here:
             try:
@@ -41,8 +46,17 @@ def main(words: list[str] | None = None) -> int:
         return 2
 
 
-def _parser() -> argparse.ArgumentParser:
+def _strangers_operator(words: list[str] | None) -> list[type[Operator]]:
+    """The operator that the command line names by its file, which may have parameters of its own."""
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument("--operator", default="")
+    word = first.parse_known_args(words)[0].operator
+    return [find_operator(word)] if ":" in word else []
+
+
+def _parser(strangers: list[type[Operator]]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m emlib", description=emlib.__doc__.splitlines()[0])
+    operators = [*OPERATORS.values(), *strangers]
     commands = parser.add_subparsers(dest="command", required=True)
 
     def command(name: str, run: Any, text: str) -> argparse.ArgumentParser:
@@ -53,8 +67,13 @@ def _parser() -> argparse.ArgumentParser:
     def task(sub: argparse.ArgumentParser) -> None:
         sub.add_argument("--preset", help=f"sizes: {', '.join(PRESETS)} (default: EMLIB_PRESET, then pocket)")
         sub.add_argument("--data", help="embedded, cifar10, celeba or a folder of pictures (default: the preset's)")
-        sub.add_argument("--operator", default="mask", help="mask, blur or noise (default: mask)")
-        sub.add_argument("--fraction", type=float, default=0.6, help="share of hidden pixels of a mask (default: 0.6)")
+        known = ", ".join(OPERATORS)
+        sub.add_argument(
+            "--operator", default="mask", help=f"{known}, or one of yours as FILE.py:CLASS (default: mask)"
+        )
+        for name, parameter in {k: v for kind in operators for k, v in kind.parameters.items()}.items():
+            option = f"--{name.replace('_', '-')}"
+            sub.add_argument(option, type=float, default=parameter.default, help=parameter.help)
         sub.add_argument("--noise-std", type=float, default=0.0, help="noise on the [-1, 1] scale (default: 0)")
         sub.add_argument("--sampler", choices=SAMPLERS, default="mmps", help="E-step (default: mmps)")
         sub.add_argument("--scale", default="auto", help=f"DPS's lambda: a number or a rule: {', '.join(RULES)}")

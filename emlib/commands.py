@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import functools
 import sys
 import time
 from dataclasses import asdict, replace
@@ -22,8 +21,9 @@ from emlib.dry_run import dry_run, em_stages
 from emlib.em import EStep, run_em
 from emlib.job import STARTS, job_of, scale_of
 from emlib.machine import pick_device
-from emlib.operators import Measurements
-from emlib.posterior import diffpir, dps, mmps, pigdm, reconstruct
+from emlib.operators import Measurements, find_operator
+from emlib.operators.registry import own_parameters
+from emlib.posterior import find_sampler, reconstruct
 from emlib.preflight import checks, refuse
 from emlib.presets import Preset, preset
 from emlib.pretrained import load_pretrained
@@ -65,8 +65,9 @@ def em_command(args: argparse.Namespace) -> int:
             pass
         return 0
     real = _features(task)
-    start, rows, shown = time.perf_counter(), [], {"observed": task.measurements.y}
-    rows.append({"iteration": "observed", **evaluate.against_truth(task.measurements.y, task.truth)})
+    observed = task.measurements.view()
+    start, rows, shown = time.perf_counter(), [], {"observed": observed}
+    rows.append({"iteration": "observed", **evaluate.against_truth(observed, task.truth)})
     _print_row(rows[-1], head=True)
     with board(job.board) as tell:
         for step in watch(told(loop, tell)):
@@ -120,7 +121,7 @@ def choose_start(name: str, task: Task, measurements: Measurements, schedule: Sc
         return preprocessed(measurements)
     if not Path(name).is_dir():
         raise ValueError(f"unknown start {name!r}; there are {', '.join(STARTS)}, or a folder of pictures")
-    _, channels, size, _ = measurements.y.shape
+    channels, size, _ = measurements.image_shape
     return load(name, size=size, channels=channels).corrupted[: len(task.clean)]
 
 
@@ -166,30 +167,26 @@ def reconstruct_command(args: argparse.Namespace) -> None:
             parts.append(part)
             bar.update(len(part))
     x = torch.cat(parts)
-    _print_row({"pictures": "observed", **evaluate.against_truth(task.held_out.y, task.held_out_truth)}, head=True)
+    observed = held_out.view()
+    _print_row({"pictures": "observed", **evaluate.against_truth(observed, task.held_out_truth)}, head=True)
     _print_row({"pictures": "rebuilt", **evaluate.against_truth(x, task.held_out_truth)})
     if args.picture:
-        save_grid({"truth": task.held_out_truth, "observed": task.held_out.y, "rebuilt": x}, args.picture)
+        save_grid({"truth": task.held_out_truth, "observed": observed, "rebuilt": x}, args.picture)
 
 
 def choose_e_step(
     sampler: str, scale: str, seed: int, p: Preset, schedule: Schedule, measurements: Measurements
 ) -> EStep:
     """The E-step by the names that the command line gives its sampler and scale."""
-    plain = {
-        "mmps": functools.partial(mmps, steps=p.e_steps, cg_steps=p.cg_steps),
-        "pigdm": functools.partial(pigdm, steps=p.e_steps),
-        "diffpir": functools.partial(diffpir, steps=p.dps_steps),
-    }
-    if sampler in plain:
-        return lambda prior, k: plain[sampler]
-    if scale in guidance.RULES:
+    record = find_sampler(sampler)
+    if record.guided and scale in guidance.RULES:
         probe = measurements.select(range(min(guidance.PROBE, len(measurements))))
-        search = guidance.searched_dps(scale, probe, schedule, p.dps_steps, seed)
+        steps, _ = record.cost(p)
+        search = guidance.searched_dps(scale, probe, schedule, steps, seed, sampler=record.sampler)
         search.say = tqdm.write if ranks().first else None
         return search  # itself, so that EM finds its last scale when a run resumes
-    number = scale_of(scale)
-    return lambda prior, k: functools.partial(dps, steps=p.dps_steps, scale=number)
+    filled_in = record.filled_in(p, scale_of(scale) if record.guided else None)
+    return lambda prior, k: filled_in
 
 
 def draw_samples(
@@ -203,7 +200,8 @@ def draw_samples(
 
 
 def _task(args: argparse.Namespace, p: Preset) -> Task:
-    return make_task(p, args.operator, args.fraction, args.noise_std, args.seed, args.data)
+    parameters = own_parameters(find_operator(args.operator), vars(args))
+    return make_task(p, args.operator, noise_std=args.noise_std, seed=args.seed, data=args.data, **parameters)
 
 
 def _features(task: Task) -> Tensor | None:

@@ -15,8 +15,8 @@ from emlib.baselines.classical import classical
 from emlib.commands import choose_e_step
 from emlib.diffusion import Eps
 from emlib.em import EStep, run_em
-from emlib.operators import Identity, Measurements
-from emlib.posterior import reconstruct
+from emlib.operators import Measurements
+from emlib.posterior import find_sampler, reconstruct
 from emlib.presets import Preset
 from emlib.progress import Iteration, Progress, watch
 from emlib.schedule import Schedule
@@ -65,7 +65,7 @@ class Outcome:
 
 def observed(s: Setting) -> Outcome:
     """The broken pictures as they are."""
-    return Outcome({"as it is": s.task.held_out.y}, crowd=s.task.measurements.y[: s.preset.samples])
+    return Outcome({"as it is": s.task.held_out.view()}, crowd=s.task.measurements.view()[: s.preset.samples])
 
 
 def filtered(s: Setting) -> Outcome:
@@ -85,7 +85,7 @@ def by_sure_score(s: Setting) -> Outcome:
     steps, seen = (p.prior_updates - p.em.init_updates) // 3, len(m) - aside
     loop = _training(s, sure_score.train_sure_score, model, steps, m.select(range(seen)))
     prior = sure_score.stopped(loop, s.schedule, m.select(range(seen, len(m)))) if aside else _last(loop)
-    plain = isinstance(s.task.held_out.operator, Identity)
+    plain = s.task.held_out.operator.identity
     own = {"D(y)": sure_score.denoise(prior, s.schedule, s.task.held_out)} if plain else {}
     return Outcome({**own, **posterior(s, prior, "dps", "mmps")}, prior)
 
@@ -112,7 +112,7 @@ def by_em(sampler: str, rule: str = "auto") -> Callable[[Setting], Outcome]:
 
     def em(s: Setting) -> Outcome:
         e_step = _e_step(s, sampler, rule)
-        about = {"sampler": sampler, "scale": rule if sampler == "dps" else "none"}
+        about = {"sampler": sampler, "scale": rule if find_sampler(sampler).guided else "none"}
         settings, m = replace(s.preset.em, seed=s.seed), s.task.measurements
         loop = run_em(m, s.task.clean, s.preset.unet, s.schedule, e_step, settings, s.folder, about)
         return _after(s, loop, e_step, sampler)

@@ -11,7 +11,6 @@ import argparse
 import statistics
 import time
 import weakref
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -23,7 +22,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from emlib.guidance import CALLS, PROBE, RULES
-from emlib.posterior import BLOCK
+from emlib.posterior import BLOCK, SAMPLERS, find_sampler
 from emlib.presets import PRESETS, Preset, preset
 from emlib.progress import duration
 from emlib.settings import rows_of
@@ -42,14 +41,6 @@ The library computes in float32; the other rows say what half precision would gi
 
 EFFICIENCY = 0.3
 """Share of the peak that a U-Net reaches. An assumption, not a measurement: small networks reach less."""
-
-SAMPLERS: dict[str, Callable[[Preset], tuple[int, int]]] = {
-    "mmps": lambda p: (p.e_steps, p.cg_steps),
-    "dps": lambda p: (p.dps_steps, 1),
-    "pigdm": lambda p: (p.e_steps, 1),
-    "diffpir": lambda p: (p.dps_steps, 0),
-}
-"""Steps of a posterior sample, and gradients by the picture in each beside its one forward evaluation."""
 
 DRAW_BATCH = 250
 """Pictures that :func:`emlib.evaluate.draw` samples at a time by default."""
@@ -224,7 +215,7 @@ def plan(
     Args:
         p: the sizes.
         rate: FLOP/s that the device keeps up, as :func:`sustained` gives.
-        sampler: E-step, one of :data:`SAMPLERS`.
+        sampler: E-step, one of :data:`emlib.posterior.SAMPLERS`.
         searched: whether DPS's scale is looked for in each E-step (:func:`emlib.guidance.searched_dps`); counted at the
             most that a search may take, since it may stop early.
         sampling_rate: FLOP/s in E-steps and samples, where other than in training, such as in half precision.
@@ -232,13 +223,12 @@ def plan(
     Raises:
         ValueError: if there is no such sampler, or a rate is not above 0.
     """
-    if sampler not in SAMPLERS:
-        raise ValueError(f"unknown sampler {sampler!r}; there are {', '.join(SAMPLERS)}")
+    record = find_sampler(sampler)
     sampling_rate = rate if sampling_rate is None else sampling_rate
     if not (rate > 0 and sampling_rate > 0):
         raise ValueError(f"a device does more than 0 FLOP/s, got rate={rate} and sampling_rate={sampling_rate}")
     side = p.size
-    cost, (steps, passes) = network_cost(p.unet, side), SAMPLERS[sampler](p)
+    cost, (steps, passes) = network_cost(p.unet, side), record.cost(p)
     size = FLOAT * cost.parameters
 
     def training(name: str, times: int, updates: int, priors: int) -> Stage:
@@ -264,7 +254,7 @@ def plan(
         batches = [size for part in _batches(pictures, shard) for size in _batches(part, p.em.e_batch, BLOCK)]
         return sampling(name, times, batches, steps, passes, probe)
 
-    (probe,) = _batches(min(PROBE, p.observations), PROBE, BLOCK) if sampler == "dps" and searched else (0,)
+    (probe,) = _batches(min(PROBE, p.observations), PROBE, BLOCK) if record.guided and searched else (0,)
     stages = [
         training("first prior", 1, p.em.init_updates, 1),
         e_step("E-step", first, 1),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from emlib.cost import CLEAN_PRIOR, Stage, plan, table, total
 from emlib.job import Job
+from emlib.operators import find_operator
+from emlib.posterior import find_sampler
 from emlib.preflight import checks
 from emlib.progress import duration
 from emlib.ranks import ranks
@@ -45,8 +47,9 @@ def dry_run(job: Job, device: str) -> int:
 def _plan(job: Job) -> list[str]:
     """What will be done, in words."""
     p, em, phases = job.preset, job.settings, job.settings.phases
-    task = f"{job.operator}{f' {job.fraction:g}' if job.operator == 'mask' else ''}, noise {job.noise_std:g}"
-    scale = f" with lambda {'by ' * job.searched}{job.scale}" if job.sampler == "dps" else ""
+    operator = " ".join([find_operator(job.operator).name, *(f"{value:g}" for value in job.parameters.values())])
+    task = f"{operator}, noise {job.noise_std:g}"
+    scale = f" with lambda {'by ' * job.searched}{job.scale}" if find_sampler(job.sampler).guided else ""
     lines = [
         f"EM at preset {p.name}: {job.data}, {task}, seed {em.seed}; kept in {job.folder}",
         f"  first prior  from {job.start} ({p.clean} pictures), {em.init_updates} updates of {em.train_batch}",

@@ -11,6 +11,7 @@ import functools
 import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import asdict
+from math import prod
 from pathlib import Path
 
 import torch
@@ -89,7 +90,7 @@ def _loop(
     if isinstance(start, Tensor):
         model = build_unet(unet, settings.seed).to(device)
         prior = yield from _fit(keep, model, schedule, start, settings, 0, settings.init_updates, settings.init_lr)
-    yield Iteration(0, measurements.y[:0].cpu(), (), prior, 0, None, time.perf_counter() - begin)
+    yield Iteration(0, torch.empty(0, *measurements.image_shape), (), prior, 0, None, time.perf_counter() - begin)
     for k, phase, scales in iterations(settings):
         begin = time.perf_counter()
         rows = rows_of(len(measurements), settings, phase)
@@ -117,9 +118,10 @@ def free_to_change(settings: EMSettings) -> tuple[str, ...]:
 
 def _check_start(start: Tensor, measurements: Measurements) -> None:
     check_images(start)
-    if measurements.y.shape[1] != start.shape[1]:
+    channels = measurements.image_shape[0]
+    if channels != start.shape[1]:
         raise ValueError(
-            f"measurements have {measurements.y.shape[1]} channels and the clean pictures {start.shape[1]}; "
+            f"measurements have {channels} channels and the clean pictures {start.shape[1]}; "
             "both must show the same kind of picture"
         )
 
@@ -134,8 +136,9 @@ def _all_settings(
 ) -> dict[str, object]:
     """Everything that the run's numbers depend on; a first prior enters by its answer to a fixed question."""
     if not isinstance(start, Tensor):
-        ask = torch.linspace(-1, 1, measurements.y[0].numel(), device=measurements.y.device)
-        start = start(ask.view(1, *measurements.y.shape[1:]), torch.tensor([schedule.T // 2], device=ask.device))
+        shape = measurements.image_shape
+        ask = torch.linspace(-1, 1, prod(shape), device=measurements.y.device).view(1, *shape)
+        start = start(ask, torch.tensor([schedule.T // 2], device=ask.device))
     return {
         "unet": asdict(unet),
         **asdict(settings),

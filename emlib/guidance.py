@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from emlib import rules
+from emlib.diffusion import SampleStep
 from emlib.metrics import psnr
 from emlib.operators import Measurements
 from emlib.posterior import BLOCK, dps, reconstruct
@@ -80,7 +81,9 @@ def search(
     start: float | None = None,
     calls: int = CALLS,
 ) -> Iterator[Tried]:
-    """Looks for the least score: walks on the grid while the score falls, then halves the last step.
+    """Looks for the least score (EMDiffusion, eq. 12): walks on the grid while the score falls, then halves the step.
+
+    The paper's score is the residual || y - A x ||^2 of whole posterior samples; here any rule's will do.
 
     The grid is thus searched to half its step in log lambda, and no more of it than needed. If the score
     has one valley and ``calls`` suffice, every start ends at the same scale.
@@ -154,6 +157,7 @@ class SearchedDPS:
         last: the scale that the latest search chose; None before the first one, which then starts in the
             middle of the grid, also when a run resumes.
         say: is told the scale in words after each search, where given.
+        sampler: takes steps and scale, as :func:`emlib.posterior.dps` does.
     """
 
     rule: str
@@ -166,12 +170,14 @@ class SearchedDPS:
     network_calls: int = 0
     last: float | None = None
     say: Callable[[str], None] | None = None
+    sampler: Callable[..., Iterator[SampleStep]] = dps
 
     def __call__(self, prior: nn.Module, k: int) -> functools.partial:
         def run(scale: float, measurements: Measurements, sample: int) -> Tensor:
             n = len(measurements)
             self.network_calls += self.steps * -(-n // BLOCK) * BLOCK
-            sampler, purpose = functools.partial(dps, steps=self.steps, scale=scale), f"probe {k} sample {sample}"
+            sampler = functools.partial(self.sampler, steps=self.steps, scale=scale)
+            purpose = f"probe {k} sample {sample}"
             return torch.cat(list(reconstruct(sampler, prior, self.schedule, measurements, self.seed, purpose, n)))
 
         score = functools.partial(RULES[self.rule], run, self.probe, self.seed)
@@ -185,11 +191,17 @@ class SearchedDPS:
         self.last = best.scale
         if self.say:
             self.say(f"E-step {k}: guidance scale {best.scale:g} by {self.rule}")
-        return functools.partial(dps, steps=self.steps, scale=best.scale)
+        return functools.partial(self.sampler, steps=self.steps, scale=best.scale)
 
 
 def searched_dps(
-    rule: str, probe: Measurements, schedule: Schedule, steps: int, seed: int, scales: Iterable[float] = SCALES
+    rule: str,
+    probe: Measurements,
+    schedule: Schedule,
+    steps: int,
+    seed: int,
+    scales: Iterable[float] = SCALES,
+    sampler: Callable[..., Iterator[SampleStep]] = dps,
 ) -> SearchedDPS:
     """An E-step that looks for DPS's scale anew in each EM iteration, on a few pictures.
 
@@ -200,13 +212,14 @@ def searched_dps(
         steps: network calls of a posterior sample.
         seed: seed of the probe's random streams.
         scales: the grid of :func:`search`.
+        sampler: :func:`emlib.posterior.dps`, or another one that takes steps and scale.
 
     Returns:
-        (prior, number of the EM iteration) -> :func:`emlib.posterior.dps` with steps and scale filled in.
+        (prior, number of the EM iteration) -> the sampler with steps and scale filled in.
 
     Raises:
         ValueError: if there is no such rule, the measurements do not feed it, or a scale is not above 0.
     """
     rules.check(rule, probe)
     few = probe.select(range(max(1, len(probe) // rules.runs(rule, probe))))
-    return SearchedDPS(rule, few, schedule, steps, seed, check_scales(scales))
+    return SearchedDPS(rule, few, schedule, steps, seed, check_scales(scales), sampler=sampler)

@@ -8,13 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from emlib import rules
+from emlib.operators import find_operator
+from emlib.posterior import find_sampler
 from emlib.presets import Preset, preset
 from emlib.settings import EMSettings
 from emlib.tasks import check_task
-
-SAMPLERS = ("mmps", "pigdm", "diffpir", "dps")
-GUIDED = ("dps",)
-"""Samplers with a guidance scale to choose."""
 
 STARTS = ("clean", "gaussian", "preprocessed")
 """What EM may begin with, beside a folder of pictures."""
@@ -27,7 +25,9 @@ class Job:
     Attributes:
         preset: sizes, with the numbers that the command line overrules.
         data: data set, as :func:`emlib.data.load` takes it.
-        operator, fraction, noise_std: the task, as :func:`emlib.tasks.make_task` takes it.
+        operator: as :func:`emlib.operators.find_operator` takes it.
+        parameters: the operator's own, by name.
+        noise_std: standard deviation of the noise on the [-1, 1] scale.
         sampler, scale: the E-step's, by name.
         start: what the first prior is made of.
         folder: where the run is kept.
@@ -37,7 +37,7 @@ class Job:
     preset: Preset
     data: str
     operator: str
-    fraction: float
+    parameters: dict[str, float]
     noise_std: float
     sampler: str
     scale: str
@@ -53,11 +53,11 @@ class Job:
     @property
     def searched(self) -> bool:
         """Whether the E-step looks for its scale."""
-        return self.sampler in GUIDED and self.scale in rules.RULES
+        return find_sampler(self.sampler).guided and self.scale in rules.RULES
 
     def about(self) -> dict[str, Any]:
         """Names that a run folder must agree with, beside the settings and the task."""
-        scale = self.scale if self.sampler in GUIDED else "none"
+        scale = self.scale if find_sampler(self.sampler).guided else "none"
         p = self.preset
         return {
             "sampler": self.sampler,
@@ -69,16 +69,16 @@ class Job:
 
     def known(self) -> dict[str, Any]:
         """All of the run's settings but those that hang on the pictures."""
-        task = {"operator": self.operator, "noise_std": self.noise_std, "pictures": self.preset.observations}
-        fraction = {"fraction": self.fraction} if self.operator == "mask" else {}
-        return {"unet": asdict(self.preset.unet), **asdict(self.settings), **self.about(), **task, **fraction}
+        operator = {"operator": find_operator(self.operator).name, **self.parameters}
+        task = {**operator, "noise_std": self.noise_std, "pictures": self.preset.observations}
+        return {"unet": asdict(self.preset.unet), **asdict(self.settings), **self.about(), **task}
 
 
 def job_of(args: argparse.Namespace) -> Job:
     """The run that the command line asks for.
 
     Raises:
-        ValueError: if there is no such preset or a number is out of range.
+        ValueError: if there is no such preset or operator, or a number is out of range.
     """
     p = preset(args.preset)
     given = {"iterations": args.iterations, "e_batch": args.e_batch, "train_batch": args.train_batch}
@@ -86,9 +86,11 @@ def job_of(args: argparse.Namespace) -> Job:
     if bad := [f"--{name.replace('_', '-')} must be at least 1, got {v}" for name, v in given.items() if v < 1]:
         raise ValueError("; ".join(bad))
     p = replace(p, em=replace(p.em, seed=args.seed, **given))
-    folder = args.folder or Path("runs") / f"em-{args.operator}-{args.sampler}-{p.name}"
+    operator = find_operator(args.operator)
+    parameters = {name: getattr(args, name) for name in operator.parameters}
+    folder = args.folder or Path("runs") / f"em-{operator.name}-{args.sampler}-{p.name}"
     board = None if args.tensorboard is None else Path(args.tensorboard) if args.tensorboard else folder / "tensorboard"
-    task = (args.data or p.data, args.operator, args.fraction, args.noise_std)
+    task = (args.data or p.data, args.operator, parameters, args.noise_std)
     return Job(p, *task, args.sampler, args.scale, args.start, folder, board)
 
 
@@ -98,10 +100,8 @@ def check_names(job: Job) -> None:
     Raises:
         ValueError: with the remedy.
     """
-    probe = check_task(job.preset, job.operator, job.fraction, job.noise_std)
-    if job.sampler not in SAMPLERS:
-        raise ValueError(f"unknown sampler {job.sampler!r}; there are {', '.join(SAMPLERS)}")
-    if job.sampler in GUIDED:
+    probe = check_task(job.preset, job.operator, job.parameters, job.noise_std)
+    if find_sampler(job.sampler).guided:
         if job.scale in rules.RULES:
             rules.check(job.scale, probe)
         else:

@@ -10,11 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from emlib.operators import Identity, Measurements, Operator, PixelMask, measured
+from emlib.operators import Measurements, Operator
 from emlib.rng import randn, streams
 
 Run = Callable[[float, Measurements, int], Tensor]
@@ -36,7 +37,7 @@ PILOT = 1.0
 
 def residual(run: Run, probe: Measurements, seed: int, scale: float) -> float:
     r"""|| y - A x ||^2 a number (EMDiffusion, eq. 12). Without noise only: x = y has none."""
-    return _mean((probe.y - probe.operator(run(scale, probe, 0))).square(), measured(probe.operator, probe.y))
+    return _mean((probe.y - probe.operator(run(scale, probe, 0))).square(), probe.operator.seen(probe.y))
 
 
 def discrepancy(run: Run, probe: Measurements, seed: int, scale: float) -> float:
@@ -50,7 +51,7 @@ def held_out(run: Run, probe: Measurements, seed: int, scale: float) -> float:
     A single sample's error also counts its own spread; a mean of S samples counts a share 1/S of it.
     Up to noise_std^2 this is the error where nothing was measured, and says nothing of where it was.
     """
-    seen = measured(probe.operator, probe.y)
+    seen = probe.operator.seen(probe.y)
     part, keep = withhold(probe, seed)
     x = torch.stack([run(scale, part, sample) for sample in range(SAMPLES)]).mean(dim=0)
     return _mean((probe.y - probe.operator(x)).square(), seen - keep)
@@ -68,7 +69,7 @@ def recorrupted_error(run: Run, probe: Measurements, seed: int, scale: float) ->
     noise_std^2 / a^2 of that is || z / a ||^2, which is known for each picture: we added z ourselves.
     The error is that at noise larger by sqrt(1 + a^2).
     """
-    seen = measured(probe.operator, probe.y)
+    seen = probe.operator.seen(probe.y)
     first, second = recorrupt(probe, seed)
     squares = (second - probe.operator(run(scale, first, 0))).square() - (second - probe.y).square()
     return (squares * seen).flatten(1).sum(dim=1) / seen.flatten(1).sum(dim=1) - probe.noise_std**2
@@ -101,7 +102,7 @@ def whole_error(run: Run, probe: Measurements, seed: int, scale: float) -> Tenso
     + (1 - f) || x - truth ||^2 on the others (by :func:`recorrupt`; without noise simply the residual).
     The sampler sees a tenth less. One sample, as the E-step keeps one: its spread is part of its error.
     """
-    seen = measured(probe.operator, probe.y)
+    seen = probe.operator.seen(probe.y)
     first, second = recorrupt(probe, seed)
     part, keep = withhold(first, seed)
     Ax = probe.operator(run(scale, part, 0))
@@ -132,15 +133,13 @@ def bootstrap(run: Run, probe: Measurements, seed: int, scale: float) -> float:
     """
     x = run(PILOT, probe, 0)
     n = randn(streams(seed, "bootstrap", probe.index), tuple(probe.y.shape[1:]), probe.y.device)
-    y = probe.operator(x) + probe.noise_std * n * measured(probe.operator, probe.y)
+    y = probe.operator(x) + probe.noise_std * n * probe.operator.seen(probe.y)
     return float((run(scale, replace(probe, y=y), 1) - x).square().mean())
 
 
 def pick(probe: Measurements) -> str:
     """The rule for these measurements: "whole" for masks, "recorrupted" with noise, otherwise "bootstrap"."""
-    if isinstance(probe.operator, PixelMask):
-        return "whole"
-    return "recorrupted" if probe.noise_std > 0 else "bootstrap"
+    return probe.operator.rule(probe.noise_std)
 
 
 def runs(rule: str, probe: Measurements) -> int:
@@ -155,6 +154,10 @@ def auto(run: Run, probe: Measurements, seed: int, scale: float) -> float:
 
 RULES = {rule.__name__: rule for rule in (auto, residual, discrepancy, held_out, recorrupted, sure, whole, bootstrap)}
 """The rules by name."""
+NOISY = ("discrepancy", "recorrupted", "sure")
+"""Rules that work with the noise."""
+SPECIAL = {"sure": "noise alone", "whole": "masks"}
+"""Rules that hold for some operators only, those that list them (:attr:`emlib.operators.Operator.rules`)."""
 
 
 def check(rule: str, probe: Measurements) -> None:
@@ -167,18 +170,18 @@ def check(rule: str, probe: Measurements) -> None:
         raise ValueError(f"unknown rule {rule!r} for the guidance scale; there are {', '.join(RULES)}")
     if not len(probe):
         raise ValueError("a guidance scale is judged on some pictures, but the probe has 0; select at least one")
-    if rule in ("discrepancy", "recorrupted", "sure") and probe.noise_std == 0:
+    if rule in NOISY and probe.noise_std == 0:
         raise ValueError(f"the rule {rule!r} works with the noise, but noise_std is 0; use residual or auto")
-    if rule == "sure" and not isinstance(probe.operator, Identity):
-        raise ValueError(f"sure is defined for noise alone, but the operator is {probe.operator.name!r}; use auto")
-    if rule == "whole" and not isinstance(probe.operator, PixelMask):
-        raise ValueError(f"whole is defined for masks, but the operator is {probe.operator.name!r}; use auto")
+    if rule in SPECIAL and rule not in probe.operator.rules:
+        raise ValueError(
+            f"{rule} is defined for {SPECIAL[rule]}, but the operator is {probe.operator.name!r}; use auto"
+        )
 
 
 def recorrupt(probe: Measurements, seed: int) -> tuple[Measurements, Tensor]:
     """Splits noisy measurements in two with independent noises: (y1 to guide with, y2 to score against)."""
     z = randn(streams(seed, "recorruption", probe.index), tuple(probe.y.shape[1:]), probe.y.device)
-    z = probe.noise_std * z * measured(probe.operator, probe.y)
+    z = probe.noise_std * z * probe.operator.seen(probe.y)
     # y1 = y + a z,   y2 = y - z / a,   Cov(n + a z, n - z / a) = noise_std^2 - noise_std^2 = 0
     a = STRENGTH
     first = replace(probe, y=probe.y + a * z, noise_std=probe.noise_std * math.sqrt(1 + a**2))
@@ -194,7 +197,7 @@ def withhold(probe: Measurements, seed: int) -> tuple[Measurements, Tensor]:
     Raises:
         ValueError: if the pictures are too few and small for a tenth of them.
     """
-    seen = measured(probe.operator, probe.y)
+    seen = probe.operator.seen(probe.y)
     generators = streams(seed, "withheld", probe.index)
     u = torch.stack([torch.rand((1, *seen.shape[2:]), generator=g) for g in generators]).to(seen)
     keep = seen * (u >= SHARE)
@@ -204,18 +207,24 @@ def withhold(probe: Measurements, seed: int) -> tuple[Measurements, Tensor]:
 
 
 @dataclass(frozen=True)
-class Kept:
+class Kept(Operator):
     """K A x with K = 1 where a number is kept and 0 where it is withheld."""
 
     operator: Operator
     keep: Tensor
-    name: str = "kept"
+    name: ClassVar[str] = "kept"
 
     def __call__(self, x: Tensor) -> Tensor:
         return self.keep * self.operator(x)
 
     def adjoint(self, y: Tensor) -> Tensor:
         return self.operator.adjoint(self.keep * y)
+
+    def image_shape(self, y_shape: tuple[int, int, int]) -> tuple[int, int, int]:
+        return self.operator.image_shape(y_shape)
+
+    def seen(self, y: Tensor) -> Tensor:
+        return self.keep.to(y) * self.operator.seen(y)
 
     def select(self, rows: Sequence[int]) -> Kept:
         return Kept(self.operator.select(rows), self.keep[rows])

@@ -6,20 +6,15 @@ of the clean ones (EMDiffusion, appendix B).
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from math import prod
 
-import scipy.signal
 import torch
 from torch import Tensor
 
-from emlib.operators import GaussianBlur, Identity, Measurements
-from emlib.posterior.mmps import dot
+from emlib.operators import STABLE_STD, Measurements, conjugate_gradients
 from emlib.rng import randn, streams
 from emlib.schedule import Schedule
-
-STABLE_STD = 0.01
-"""Least noise that the linear systems below assume, on the [-1, 1] scale; without any they need not have a solution."""
 
 
 @dataclass(frozen=True)
@@ -75,14 +70,13 @@ def fit_gaussian(
             "a Gaussian fit needs at least two measurements and one iteration, "
             f"got {len(measurements)} and {iterations}"
         )
-    shape, device = tuple(measurements.y.shape[1:]), measurements.y.device
-    size = measurements.y[0].numel()
+    device, size, measured = measurements.y.device, prod(measurements.image_shape), measurements.y[0].numel()
     mean, root = torch.zeros(size, device=device), torch.eye(size, device=device)
     for k in range(1, iterations + 1):
         drawn = []
         for first in range(0, len(measurements), batch):
             part = measurements.select(range(first, min(first + batch, len(measurements))))
-            normal = randn(streams(seed, f"gaussian fit {k}", part.index), (2, *shape), device)
+            normal = randn(streams(seed, f"gaussian fit {k}", part.index), (size + measured,), device)
             drawn.append(_conditioned(part, mean, root, normal, cg_steps).flatten(1))
         x = torch.cat(drawn)
         # mean <- mean of x_i,   S <- covariance of x_i = Q diag(variance) Q^T
@@ -94,46 +88,29 @@ def fit_gaussian(
 
 
 def _conditioned(m: Measurements, mean: Tensor, root: Tensor, normal: Tensor, cg_steps: int) -> Tensor:
-    """Draws x ~ N(mean, S) given y, S = root root^T, by correcting a draw that knows nothing of y."""
-    shape, std = m.y.shape, max(m.noise_std, STABLE_STD)
+    """Draws x ~ N(mean, S) given y, S = root root^T, by correcting a draw that knows nothing of y.
+
+    ``normal`` has a number for each of x and then for each of y, [B, C H W + C' H' W'].
+    """
+    std, size = max(m.noise_std, STABLE_STD), prod(m.image_shape)
 
     def S(v: Tensor) -> Tensor:
-        return (v.flatten(1) @ root @ root.T).view(shape)
+        return (v.flatten(1) @ root @ root.T).view_as(v)
 
     # x ~ N(mean, S),   n ~ N(0, std^2 I)
-    x = (mean + normal[:, 0].flatten(1) @ root.T).view(shape)
-    n = std * normal[:, 1]
+    x = (mean + normal[:, :size] @ root.T).view(len(m), *m.image_shape)
+    n = std * normal[:, size:].view_as(m.y)
     # x + S A^T (A S A^T + std^2 I)^-1 (y - A x - n)
     A = m.operator
     u = conjugate_gradients(lambda p: std**2 * p + A(S(A.adjoint(p))), m.y - A(x) - n, cg_steps)
     return x + S(A.adjoint(u))
 
 
-def conjugate_gradients(K: Callable[[Tensor], Tensor], b: Tensor, steps: int) -> Tensor:
-    """u with K u = b for each picture, K symmetric and positive, after a number of steps from u = 0."""
-    u, r = torch.zeros_like(b), b
-    p, rr = r, dot(r, r)
-    for _ in range(steps):
-        Kp = K(p)
-        a = rr / dot(p, Kp).clamp_min(1e-20)
-        u, r = u + a * p, r - a * Kp
-        new = dot(r, r)
-        p, rr = r + new / rr.clamp_min(1e-20) * p, new
-    return u
-
-
 def preprocessed(measurements: Measurements) -> Tensor:
     """The measurements made as good as a simple filter can, to train a first prior on, [N, C, H, W] on [-1, 1].
 
     The paper takes BM3D for noise, total variation for blur and masked pictures as they are (appendix B). Here it is
-    a Wiener filter for noise (scipy), regularised deconvolution for blur, and masked pictures as they are.
+    what the operator says (:meth:`emlib.operators.Operator.prefiltered`): a Wiener filter for noise, masked pictures
+    as they are, regularised least squares for blur and all else.
     """
-    y, A = measurements.y, measurements.operator
-    if isinstance(A, Identity):
-        filtered = [scipy.signal.wiener(x, 3, measurements.noise_std**2 or None) for x in y.flatten(0, 1).cpu().numpy()]
-        y = torch.stack([torch.from_numpy(x) for x in filtered]).view_as(y).to(y)
-    elif isinstance(A, GaussianBlur):
-        # argmin |y - A x|^2 + std^2 |x|^2 = A^T (A A^T + std^2 I)^-1 y
-        std = max(measurements.noise_std, STABLE_STD)
-        y = A.adjoint(A.solve(y, std**2, 1.0))
-    return y.clamp(-1, 1)
+    return measurements.operator.prefiltered(measurements.y, measurements.noise_std).clamp(-1, 1)

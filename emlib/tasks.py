@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from emlib.data import load
-from emlib.operators import Measurements, check_noise_std, make_operator, measure
+from emlib.operators import Measurements, Operator, check_noise_std, find_operator, measure
+from emlib.operators.registry import made, own_parameters
 from emlib.presets import Preset
 
 
@@ -42,8 +44,16 @@ class Task:
         return replace(self, measurements=m, held_out=held_out)
 
 
-def check_task(preset: Preset, operator: str, fraction: float, noise_std: float) -> Measurements:
+def check_task(
+    preset: Preset, operator: str | type[Operator], parameters: Mapping[str, float], noise_std: float
+) -> Measurements:
     """Refuses what :func:`make_task` would, as far as no picture is needed.
+
+    Args:
+        preset: gives the pictures' size.
+        operator: as for :func:`make_task`.
+        parameters: of the operator, by name.
+        noise_std: as for :func:`make_task`.
 
     Returns:
         Measurements of one black picture, to ask others with.
@@ -52,35 +62,39 @@ def check_task(preset: Preset, operator: str, fraction: float, noise_std: float)
         ValueError: if a value is out of range or a name unknown.
     """
     check_noise_std(noise_std)
-    if operator == "noise" and noise_std == 0:
+    kind = find_operator(operator) if isinstance(operator, str) else operator
+    if kind.identity and noise_std == 0:
         raise ValueError("the noise task without noise leaves nothing to do; set noise_std, for example 0.2")
-    side = 2 * preset.unet.stride + 8
-    A = make_operator(operator, 1, side, fraction, 0)
-    return measure(torch.zeros(1, preset.unet.in_channels, side, side), A, noise_std, 0)
+    A = made(kind, 1, preset.size, 0, **parameters)
+    return measure(torch.zeros(1, preset.unet.in_channels, preset.size, preset.size), A, noise_std, 0)
 
 
 def make_task(
     preset: Preset,
-    operator: str = "mask",
+    operator: str | type[Operator] = "mask",
     fraction: float = 0.6,
     noise_std: float = 0.0,
     seed: int = 0,
     data: str | None = None,
+    **parameters: float,
 ) -> Task:
     """Sets up a task of a preset's size.
 
     Args:
         preset: gives the data set and the number of pictures.
-        operator: "mask", "blur" or "noise".
+        operator: "mask", "blur" or "noise"; or an operator of yours: its class, or FILE.py:CLASS.
         fraction: share of hidden pixels, in (0, 1); for masks.
         noise_std: standard deviation of the noise on the [-1, 1] scale, 0 or more; above 0 for "noise".
         seed: seed of masks and noise.
         data: another data set than the preset's, as :func:`emlib.data.load` takes it.
+        parameters: further ones of an operator of yours.
 
     Raises:
         ValueError: if a value is out of range, the data does not fit the network or is too small.
     """
-    check_task(preset, operator, fraction, noise_std)
+    kind = find_operator(operator) if isinstance(operator, str) else operator
+    parameters = own_parameters(kind, {"fraction": fraction, **parameters})
+    check_task(preset, kind, parameters, noise_std)
     channels = preset.unet.in_channels
     split = load(data or preset.data, size=preset.size, channels=channels)
     _, found, size, width = split.corrupted.shape
@@ -98,15 +112,15 @@ def make_task(
             )
 
     def observe(x: Tensor, first: int) -> Measurements:
-        A = make_operator(operator, len(x), size, fraction, seed, first)
+        A = made(kind, len(x), size, seed, first, **parameters)
         return measure(x, A, noise_std, seed, first)
 
     truth, held_out = split.corrupted[: preset.observations], split.held_out[: preset.held_out]
     about = {
         "data": split.name,
         "fingerprint": split.fingerprint,
-        "operator": operator,
-        **({"fraction": fraction} if operator == "mask" else {}),
+        "operator": kind.name,
+        **parameters,
         "noise_std": noise_std,
         "seed": seed,
     }

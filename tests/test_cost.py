@@ -166,9 +166,9 @@ def test_the_samplers_take_the_gradients_that_the_table_says(net, schedule, monk
         "pigdm": pigdm,
         "diffpir": diffpir,
     }
-    assert set(runs) == set(cost.SAMPLERS)
+    assert set(runs) == set(emlib.posterior.SAMPLERS)
     for name, sampler in runs.items():
-        steps, gradients = cost.SAMPLERS[name](TINY)
+        steps, gradients = emlib.posterior.SAMPLERS[name].cost(TINY)
         for _ in sampler(net, schedule, m, emlib.streams(0, "x", range(2)), steps=steps):
             pass
         assert counter.take() == (steps, 2 * steps, 2 * steps * gradients), name
@@ -248,7 +248,7 @@ def test_a_device_gives_the_assumed_share_of_its_peak():
     ("call", "says"),
     [
         (lambda: cost.sustained("H200"), "unknown device 'H200'; there are T4, .*, A100, .*, H100, .*, and cpu"),
-        (lambda: cost.plan(TINY, 1e12, "ddrm"), "unknown sampler 'ddrm'; there are mmps, dps, pigdm, diffpir"),
+        (lambda: cost.plan(TINY, 1e12, "ddrm"), "unknown sampler 'ddrm'; there are mmps, pigdm, diffpir, dps"),
         (lambda: cost.plan(TINY, 0.0), r"rate=0\.0 and"),
     ],
 )

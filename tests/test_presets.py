@@ -97,7 +97,7 @@ def test_colab_runs_chapters_8_and_11_within_an_hour_on_a_t4():
     one, published = (cost.network_cost(cfg, 32) for cfg in (p.unet, PRESETS["paper"].unet))
 
     def of(network, sampler):
-        steps, gradients = cost.SAMPLERS[sampler](p)
+        steps, gradients = emlib.posterior.SAMPLERS[sampler].cost(p)
         return steps * network.forward + steps * gradients * network.gradient
 
     # the published clean prior, in half precision: all measurements, some by DPS with its search, the held-out ones,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from emlib.diffusion import Eps
-from emlib.operators import Measurements, PixelMask, random_mask
+from emlib.operators import Measurements, random_mask
 from emlib.schedule import Schedule, add_noise
 from emlib.training import Loss, TrainStep, train
 from emlib.unet import UNet, UNetConfig, build_unet
@@ -21,6 +21,19 @@ HIDE = 0.1
 def build_ambient(cfg: UNetConfig, seed: int) -> UNet:
     """The network of ``cfg`` with one more channel, for the mask that all colours share."""
     return build_unet(replace(cfg, in_channels=cfg.in_channels + 1), seed)
+
+
+def masks_of(measurements: Measurements) -> Tensor:
+    """The masks that the pictures are seen through, [N, 1, H, W].
+
+    Raises:
+        ValueError: if more, or else, is wrong with the pictures than hidden pixels.
+    """
+    masks = measurements.operator.pixel_mask()
+    if masks is None or measurements.noise_std > 0:
+        found = f"operator {measurements.operator.name!r} and noise_std {measurements.noise_std}"
+        raise ValueError(f"Ambient Diffusion is for masks without noise, got {found}")
+    return masks.expand(len(measurements), -1, -1, -1).to(measurements.y)
 
 
 def h(model: Eps, schedule: Schedule, x_t: Tensor, mask: Tensor, t: Tensor) -> Tensor:
@@ -80,12 +93,9 @@ def train_ambient(
         schedule, batch, lr, seed, ema_decay: as for :func:`emlib.training.train`.
         hide: share of the seen pixels to hide further, in (0, 1).
     """
-    if not isinstance(measurements.operator, PixelMask) or measurements.noise_std > 0:
-        found = f"operator {measurements.operator.name!r} and noise_std {measurements.noise_std}"
-        raise ValueError(f"Ambient Diffusion is for masks without noise, got {found}")
+    masks = masks_of(measurements)
     if not 0 < hide < 1:
         raise ValueError(f"the share of pixels hidden further must lie in (0, 1), got hide={hide}; 0.1 is usual")
-    masks = measurements.operator.mask.expand(len(measurements), -1, -1, -1).to(measurements.y)
 
     def loss(share: float) -> Loss:
         def of(net: Eps, schedule: Schedule, packed: Tensor, t: Tensor, eps: Tensor) -> Tensor:
@@ -125,7 +135,7 @@ def ambient_prior(
     model: nn.Module, schedule: Schedule, measurements: Measurements, seed: int, hide: float = HIDE
 ) -> AmbientPrior:
     """To draw from, or for DPS as in the authors' code; the mask hides as many pixels as in training."""
-    seen = measurements.operator.mask.float().mean().item()
+    seen = masks_of(measurements).mean().item()
     mask = random_mask(1, measurements.y.shape[-1], 1 - (1 - hide) * seen, seed).mask
     return AmbientPrior(model, schedule, mask.to(measurements.y.device))
 
@@ -134,7 +144,7 @@ def ambient_prior(
 def restore(model: Eps, schedule: Schedule, measurements: Measurements, batch: int = 250) -> Tensor:
     """E[x_0 | y] in one call of the network: hidden pixels told from all seen ones, [N, C, H, W] on [-1, 1]."""
     y, t = measurements.y, torch.zeros(1, dtype=torch.long, device=measurements.y.device)
-    masks = measurements.operator.mask.to(y).expand(len(y), -1, -1, -1)
+    masks = masks_of(measurements)
     pairs = zip(y.split(batch), masks.split(batch), strict=True)
     guess = torch.cat([h(model, schedule, schedule.alpha(t) * part, mask, t) for part, mask in pairs])
     return torch.where(masks.bool(), y, guess).clamp(-1, 1)  # what is seen is known

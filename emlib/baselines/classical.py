@@ -5,12 +5,14 @@ Total variation and BM3D are left out: each would take a package of its own.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from scipy.interpolate import RBFInterpolator
 from torch import Tensor
 
-from emlib.operators import GaussianBlur, Measurements, PixelMask
+from emlib.operators import Measurements
 from emlib.rng import randn, streams
 from emlib.starts import preprocessed
 
@@ -21,19 +23,22 @@ WEIGHTS = tuple(10.0 ** (k / 2) for k in range(-18, 0))
 def classical(measurements: Measurements) -> Tensor:
     """The measurements made good by the method of their kind, [N, C, H, W] on [-1, 1].
 
-    Masks are interpolated, blur is undone by :func:`deconvolved`, and noise is smoothed by the Wiener filter of
-    :func:`emlib.starts.preprocessed`, which is told the noise's variance.
+    Masks are interpolated, noise is smoothed by the Wiener filter of :func:`emlib.starts.preprocessed`, which is told
+    the noise's variance, and blur, like all else, is undone by :func:`deconvolved`.
     """
-    if isinstance(measurements.operator, PixelMask):
-        return interpolated(measurements)
-    if isinstance(measurements.operator, GaussianBlur):
-        return deconvolved(measurements)[0]
-    return preprocessed(measurements)
+    return METHODS[measurements.operator.classical](measurements)
 
 
 def interpolated(measurements: Measurements) -> Tensor:
-    """Thin-plate splines through the seen pixels: the smoothest surface that meets them all (scipy), for masks."""
-    masks = measurements.operator.mask.expand(len(measurements), -1, -1, -1)
+    """Thin-plate splines through the seen pixels: the smoothest surface that meets them all (scipy), for masks.
+
+    Raises:
+        ValueError: if the operator does more, or else, than hide pixels.
+    """
+    masks = measurements.operator.pixel_mask()
+    if masks is None:
+        raise ValueError(f"splines are for masks, but the operator is {measurements.operator.name!r}")
+    masks = masks.expand(len(measurements), -1, -1, -1)
     everywhere = np.argwhere(np.ones(measurements.y.shape[-2:]))
     pictures = []
     for y, mask in zip(measurements.y.cpu(), masks[:, 0].cpu().bool(), strict=True):
@@ -59,3 +64,11 @@ def deconvolved(measurements: Measurements) -> tuple[Tensor, float]:
     a = min(WEIGHTS, key=score)
     # argmin |y - A x|^2 + a |x|^2 = A^T (a I + A A^T)^-1 y
     return A.adjoint(A.solve(y, a, 1.0)).clamp(-1, 1), a
+
+
+METHODS: dict[str, Callable[[Measurements], Tensor]] = {
+    "interpolation": interpolated,
+    "filter": preprocessed,
+    "deconvolution": lambda measurements: deconvolved(measurements)[0],
+}
+"""By the name that an operator's ``classical`` has."""

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from emlib.diffusion import Eps
-from emlib.operators import Identity, Measurements
+from emlib.operators import Measurements
 from emlib.schedule import Schedule
 from emlib.training import TrainStep, train
 
@@ -77,7 +77,7 @@ def train_noise2self(
     Raises:
         ValueError: if the operator is not the identity or there is no noise.
     """
-    if not isinstance(measurements.operator, Identity) or measurements.noise_std == 0:
+    if not measurements.operator.identity or measurements.noise_std == 0:
         raise ValueError(
             "Noise2Self is for pictures with noise and nothing else, "
             f"got operator {measurements.operator.name!r} and noise_std {measurements.noise_std}"

@@ -86,7 +86,16 @@ def train_sure_score(
         steps: updates on the measurements; each asks the network three times.
         batch, lr, seed, ema_decay: as for :func:`emlib.training.train`.
         weight: lambda at the end.
+
+    Raises:
+        ValueError: if measurements have another shape than pictures.
     """
+    if measurements.image_shape != tuple(measurements.y.shape[1:]):
+        raise ValueError(
+            "SURE-Score takes a measurement for a noisy picture, but the operator "
+            f"{measurements.operator.name!r} changes the shape {measurements.image_shape} to "
+            f"{tuple(measurements.y.shape[1:])}"
+        )
     if clean_steps:
         yield from train(model, schedule, clean, clean_steps, batch, lr, seed, ema_decay)
     std, done = measurements.noise_std or ASSUMED_STD, 0.0

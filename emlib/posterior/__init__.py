@@ -10,14 +10,18 @@ from emlib.posterior.dps import dps, dps_squared
 from emlib.posterior.mmps import mmps, posterior_mean
 from emlib.posterior.pigdm import pigdm
 from emlib.posterior.reconstruct import BLOCK, GRID_POWER, Sampler, reconstruct
+from emlib.posterior.registry import SAMPLERS, SamplerRecord, find_sampler
 
 __all__ = [
     "BLOCK",
     "GRID_POWER",
+    "SAMPLERS",
     "Sampler",
+    "SamplerRecord",
     "diffpir",
     "dps",
     "dps_squared",
+    "find_sampler",
     "mmps",
     "pigdm",
     "posterior_mean",

@@ -49,7 +49,8 @@ def diffpir(
         raise ValueError(f"zeta mixes old noise (0) and fresh noise (1), got zeta={zeta}")
     y, A, variance = measurements.y, measurements.operator, measurements.noise_std**2
     grid = time_grid(schedule, steps, GRID_POWER)
-    x = randn(generators, tuple(y.shape[1:]), y.device)
+    shape = measurements.image_shape
+    x = randn(generators, shape, y.device)
     for t, s in zip(grid[:-1], grid[1:], strict=True):
         # x0 = E[x_0 | x_t]
         x0 = predict_x0(model(x, torch.full((len(x),), t, device=x.device)), schedule, x, t).clamp(-1, 1)
@@ -59,7 +60,7 @@ def diffpir(
         x0_hat = x0 + A.adjoint(A.solve(y - A(x0), rho, 1.0))
         # eps = (x_t - alpha_t x0_hat) / sigma_t
         eps = (x - schedule.alpha(t) * x0_hat) / schedule.sigma(t)
-        noise = randn(generators, tuple(y.shape[1:]), y.device)
+        noise = randn(generators, shape, y.device)
         # x_s = alpha_s x0_hat + sigma_s (sqrt(1 - zeta) eps + sqrt(zeta) z)
         x = schedule.alpha(s) * x0_hat + schedule.sigma(s) * ((1 - zeta) ** 0.5 * eps + zeta**0.5 * noise)
         yield SampleStep(s, x, x0_hat)

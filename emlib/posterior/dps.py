@@ -23,11 +23,12 @@ def dps(
     scale: float,
     eta: float = 1.0,
 ) -> Iterator[SampleStep]:
-    r"""Diffusion posterior sampling (Chung et al. 2023, algorithm 1; EMDiffusion, eq. 11).
+    r"""Diffusion posterior sampling with a push along the gradient of a norm (Chung et al. 2023, algorithm 1).
 
     One step of the prior's sampler, then a push downhill on the distance between y and what the
-    estimate would measure. As in the authors' code the distance is a plain norm, not a square; unlike
-    there, it is a norm of each picture, so that the batch does not change the result.
+    estimate would measure. It differs from EMDiffusion's eq. 11, which :func:`dps_squared` computes: as in the
+    authors' code the distance is a plain norm, not a square over 2 noise_std^2. Unlike there, it is a norm of each
+    picture, so that the batch does not change the result.
 
     Args:
         model: eps_theta, differentiable.
@@ -54,10 +55,11 @@ def dps_squared(
     scale: float,
     eta: float = 1.0,
 ) -> Iterator[SampleStep]:
-    r"""DPS by the squared distance, as the paper prints algorithm 1 (Chung et al. 2023), with one step for all times.
+    r"""DPS by the squared distance (EMDiffusion, eq. 11; Chung et al. 2023, algorithm 1), with one step for all times.
 
-    The push is 2 || y - A x0_hat || times that of :func:`dps` with the same scale: long where the estimate
-    is far from y, and vanishing where it fits.
+    Eq. 11 has lambda / (2 noise_std^2) before the gradient, for which ``scale`` stands, since a task without noise
+    leaves it undefined. The push is 2 || y - A x0_hat || times that of :func:`dps` with the same scale: long where
+    the estimate is far from y, and vanishing where it fits.
 
     Args:
         model: eps_theta, differentiable.
@@ -93,7 +95,8 @@ def _pushed(
         raise ValueError(f"the guidance scale must be 0 or more, got {scale}")
     y, A = measurements.y, measurements.operator
     grid = time_grid(schedule, steps, GRID_POWER)
-    x = randn(generators, tuple(y.shape[1:]), y.device)
+    shape = measurements.image_shape
+    x = randn(generators, shape, y.device)
     for t, s in zip(grid[:-1], grid[1:], strict=True):
         with torch.enable_grad():
             x_t = x.detach().requires_grad_()
@@ -104,7 +107,7 @@ def _pushed(
             # g = d r / d x_t, through the network
             (g,) = torch.autograd.grad(r.sum(), x_t)
         x0_hat = x0_hat.detach()
-        noise = randn(generators, tuple(y.shape[1:]), y.device)
+        noise = randn(generators, shape, y.device)
         # x_s = step of the prior - lambda g
         x = reverse_step(schedule, x, x0_hat, t, s, eta, noise) - scale * g
         yield SampleStep(s, x, x0_hat)

@@ -8,7 +8,7 @@ import torch
 from torch import Generator, Tensor
 
 from emlib.diffusion import Eps, SampleStep, check_eta, predict_x0, reverse_step
-from emlib.operators import Measurements
+from emlib.operators import Measurements, dot
 from emlib.posterior.reconstruct import GRID_POWER
 from emlib.rng import randn
 from emlib.schedule import Schedule, time_grid
@@ -45,10 +45,11 @@ def mmps(
         raise ValueError(f"mmps needs at least one conjugate-gradient step, got cg_steps={cg_steps}")
     y = measurements.y
     grid = time_grid(schedule, steps, GRID_POWER)
-    x = randn(generators, tuple(y.shape[1:]), y.device)
+    shape = measurements.image_shape
+    x = randn(generators, shape, y.device)
     for t, s in zip(grid[:-1], grid[1:], strict=True):
         x0_hat = posterior_mean(model, schedule, measurements, x, t, cg_steps).clamp(-1, 1)
-        noise = randn(generators, tuple(y.shape[1:]), y.device)
+        noise = randn(generators, shape, y.device)
         x = reverse_step(schedule, x, x0_hat, t, s, eta, noise)
         yield SampleStep(s, x, x0_hat)
 
@@ -94,8 +95,3 @@ def posterior_mean(
         new = dot(r, r)
         p, rr = r + torch.where(rr > 0, new / rr.clamp_min(1e-20), 0) * p, new
     return mean
-
-
-def dot(a: Tensor, b: Tensor) -> Tensor:
-    """Inner product of each picture with its partner, [B, 1, 1, 1]."""
-    return (a * b).sum(dim=(1, 2, 3), keepdim=True)

@@ -42,10 +42,11 @@ def pigdm(
     check_eta(eta)
     y = measurements.y
     grid = time_grid(schedule, steps, GRID_POWER)
-    x = randn(generators, tuple(y.shape[1:]), y.device)
+    shape = measurements.image_shape
+    x = randn(generators, shape, y.device)
     for t, s in zip(grid[:-1], grid[1:], strict=True):
         x0_hat = pigdm_mean(model, schedule, measurements, x, t).clamp(-1, 1)
-        noise = randn(generators, tuple(y.shape[1:]), y.device)
+        noise = randn(generators, shape, y.device)
         x = reverse_step(schedule, x, x0_hat, t, s, eta, noise)
         yield SampleStep(s, x, x0_hat)
 

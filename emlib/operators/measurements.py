@@ -1,0 +1,121 @@
+r"""Measurements y = A x + n: drawn once, and kept."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from emlib.diffusion import check_images
+from emlib.files import read_tensors, whole
+from emlib.operators.base import Operator
+from emlib.operators.registry import OPERATORS
+from emlib.rng import randn, streams
+
+
+@dataclass(frozen=True)
+class Measurements:
+    r"""All that is known of some pictures: y = A x + n.
+
+    Attributes:
+        y: [N, C', H', W'], on the scale of the pictures, not clipped.
+        operator: A, with the parameters of these N pictures.
+        noise_std: standard deviation of n on the [-1, 1] scale.
+        index: index of each picture in its data set, length N; keys its random stream.
+    """
+
+    y: Tensor
+    operator: Operator
+    noise_std: float
+    index: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of a picture x; y may have another."""
+        _, channels, height, width = self.y.shape
+        return self.operator.image_shape((channels, height, width))
+
+    def select(self, rows: Sequence[int]) -> Measurements:
+        """The measurements of the pictures with these numbers."""
+        rows = list(rows)
+        return Measurements(
+            self.y[rows], self.operator.select(rows), self.noise_std, tuple(self.index[row] for row in rows)
+        )
+
+    def view(self) -> Tensor:
+        """y as pictures [N, C, H, W], for scores and figures (:meth:`emlib.operators.Operator.view`)."""
+        return self.operator.view(self.y)
+
+
+def measure(x: Tensor, operator: Operator, noise_std: float, seed: int, first: int = 0) -> Measurements:
+    r"""Draws y = A x + n, once; the noise of a picture depends on the seed and its index alone.
+
+    Args:
+        x: clean pictures, [N, C, H, W] on [-1, 1].
+        operator: A for these N pictures.
+        noise_std: standard deviation of n on the [-1, 1] scale, 0 or more (half of it on [0, 1]).
+        seed: seed of the experiment.
+        first: index of the first picture in its data set.
+
+    Raises:
+        ValueError: if ``noise_std`` is negative, the pictures are not on [-1, 1] or the operator does not fit.
+    """
+    check_noise_std(noise_std)
+    check_images(x)
+    index = range(first, first + len(x))
+    # y = A x + n,   n ~ N(0, noise_std^2 I)
+    clean = operator(x)
+    noise = randn(streams(seed, "measurement noise", index), tuple(clean.shape[1:]))
+    found = Measurements(clean + noise_std * noise * operator.seen(clean), operator, noise_std, tuple(index))
+    if found.image_shape != tuple(x.shape[1:]):
+        raise ValueError(
+            f"{operator.name} makes {tuple(clean.shape[1:])} of pictures {tuple(x.shape[1:])}, but its image_shape "
+            f"says that they were {found.image_shape}; write image_shape(y_shape) in the operator"
+        )
+    return found
+
+
+def check_noise_std(noise_std: float) -> None:
+    """Refuses negative noise."""
+    if not 0 <= noise_std < float("inf"):
+        raise ValueError(f"noise_std must be 0 or more on the [-1, 1] scale, got {noise_std}")
+
+
+def save_measurements(m: Measurements, path: str | Path) -> None:
+    """Writes measurements to one safetensors file, whole or not at all."""
+    tensors = {"y": m.y, "index": torch.tensor(m.index), **m.operator.tensors()}
+    notes = {"measurements": json.dumps({"operator": m.operator.name, "noise_std": m.noise_std})}
+    with whole(path) as part:
+        save_file({k: v.contiguous() for k, v in tensors.items()}, part, metadata=notes)
+
+
+def load_measurements(path: str | Path, operator: type[Operator] | None = None) -> Measurements:
+    """Reads what :func:`save_measurements` wrote.
+
+    Args:
+        path: the file.
+        operator: the operator's class, where it is none of ours: no code is looked for in a file.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if the file holds something else, or measurements through another operator.
+    """
+    note, tensors = read_tensors(path, "measurements")
+    about = json.loads(note)
+    kind = operator or OPERATORS.get(about["operator"])
+    if kind is None or kind.name != about["operator"]:
+        raise ValueError(
+            f"{path} holds measurements through the operator {about['operator']!r}, "
+            f"not {getattr(kind, 'name', 'one of ' + ', '.join(OPERATORS))}; hand its class to load_measurements"
+        )
+    # masks stay bytes, left on disk until a picture is asked for
+    y, index = tensors.pop("y"), tensors.pop("index")
+    return Measurements(y, kind.from_tensors(tensors), about["noise_std"], tuple(index.tolist()))

@@ -1,0 +1,288 @@
+r"""What an operator or a sampler must hold to: for ours and for yours, as scikit-learn's ``check_estimator`` is.
+
+Each check is a small function that says in one sentence what is wrong and what to do about it; the two at the top run
+all of them.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+from emlib.diffusion import SampleStep
+from emlib.operators import Measurements, Operator
+from emlib.posterior import Sampler
+from emlib.rng import streams
+from emlib.schedule import linear_schedule
+
+
+def check_operator(A: Operator, shape: tuple[int, int, int] = (1, 16, 16), count: int = 3, seed: int = 0) -> None:
+    """Holds an operator to the contract of :class:`emlib.operators.Operator`.
+
+    Args:
+        A: the operator of ``count`` pictures.
+        shape: (C, H, W) of a picture that it takes.
+        count: number of pictures.
+        seed: seed of the pictures that it is tried on.
+
+    Raises:
+        AssertionError: naming the first promise that it does not keep, with the remedy.
+    """
+    devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
+    for device in devices:
+        for dtype in (torch.float64, torch.float32):
+            g = torch.Generator().manual_seed(seed)
+            x, z = (torch.rand(2, count, *shape, generator=g, dtype=torch.float64) * 2 - 1).to(device, dtype)
+            exact = dtype == torch.float64
+            for check in (_shapes, _linear, _adjoint, _differentiable, _apart, _gaps, _solve, _pictures):
+                check(A, x, z, 1e-9 if exact else 1e-4)
+    _kept(A, x)
+
+
+def _say(holds: bool | Tensor, A: Operator, says: str) -> None:
+    if not bool(holds):
+        raise AssertionError(f"operator {getattr(A, 'name', type(A).__name__)!r}: {says}")
+
+
+def _close(a: Tensor, b: Tensor, tolerance: float) -> bool:
+    """Whether two agree up to a share of the larger one's greatest number."""
+    scale = max(a.abs().max().item(), b.abs().max().item(), 1e-30)
+    return a.shape == b.shape and bool((a - b).abs().max() <= tolerance * scale)
+
+
+def _shapes(A: Operator, x: Tensor, z: Tensor, tolerance: float) -> None:
+    y = A(x)
+    _say(isinstance(getattr(A, "name", None), str) and A.name != "", A, "it needs a name, one word")
+    _say(y.ndim == 4 and len(y) == len(x), A, f"A(x) must be [B, C', H', W'] for B pictures, got {tuple(y.shape)}")
+    found, wanted = tuple(A.image_shape(tuple(y.shape[1:]))), tuple(x.shape[1:])
+    _say(
+        found == wanted,
+        A,
+        f"measurements {tuple(y.shape[1:])} belong to pictures {wanted}, but image_shape says {found}; write it",
+    )
+    back = A.adjoint(y)
+    _say(
+        back.shape == x.shape,
+        A,
+        f"A.adjoint(y) must have the pictures' shape {tuple(x.shape)}, got {tuple(back.shape)}",
+    )
+    for name, part in (("A(x)", y), ("A.adjoint(y)", back)):
+        _say(part.dtype == x.dtype, A, f"{name} must keep the dtype {x.dtype}, got {part.dtype}; use .to(x)")
+        _say(part.device == x.device, A, f"{name} must stay on {x.device}, got {part.device}; use .to(x)")
+
+
+def _linear(A: Operator, x: Tensor, z: Tensor, tolerance: float) -> None:
+    # A (2 x - 3 z) = 2 A x - 3 A z
+    _say(
+        _close(A(2 * x - 3 * z), 2 * A(x) - 3 * A(z), tolerance),
+        A,
+        "A is not linear; what it adds belongs to the noise",
+    )
+
+
+def _adjoint(A: Operator, x: Tensor, z: Tensor, tolerance: float) -> None:
+    y = A(z)
+    # <A x, y> = <x, A^T y>, picture by picture
+    a, b = (A(x) * y).flatten(1).sum(1), (x * A.adjoint(y)).flatten(1).sum(1)
+    size = (A(x).flatten(1).norm(dim=1) * y.flatten(1).norm(dim=1)).clamp_min(1e-30)
+    worst = ((a - b).abs() / size).max().item()
+    _say(
+        worst <= tolerance, A, f"adjoint is not that of A: <A x, y> and <x, A^T y> differ by {worst:.2g} of their size"
+    )
+
+
+def _differentiable(A: Operator, x: Tensor, z: Tensor, tolerance: float) -> None:
+    y = A(z).detach()
+    with torch.enable_grad():
+        leaf = x.clone().requires_grad_()
+        out = A(leaf)
+        _say(out.requires_grad, A, "A must be differentiable, since DPS needs its gradient; compute it by torch alone")
+        # the gradient of <A x, y> by x is A^T y
+        (g,) = torch.autograd.grad((out * y).sum(), leaf)
+    _say(_close(g, A.adjoint(y), tolerance), A, "the gradient of <A x, y> by x is not A^T y")
+
+
+def _apart(A: Operator, x: Tensor, z: Tensor, tolerance: float) -> None:
+    y = A(x)
+    for i in range(len(x)):
+        one = A.select([i])
+        _say(
+            _close(one(x[i : i + 1]), y[i : i + 1], tolerance),
+            A,
+            f"A.select([{i}]) measures picture {i} otherwise than A; pick that picture's own parameters",
+        )
+
+
+def _gaps(A: Operator, x: Tensor, z: Tensor, tolerance: float) -> None:
+    y = A(x)
+    seen = A.seen(y)
+    _say(seen.shape == y.shape, A, f"A.seen(y) must have the shape of y, {tuple(y.shape)}, got {tuple(seen.shape)}")
+    _say(((seen == 0) | (seen == 1)).all(), A, "A.seen(y) must be 0 or 1 everywhere")
+    _say(_close(seen * y, y, tolerance), A, "A(x) must be 0 where A.seen(y) says that nothing was measured")
+
+
+def _solve(A: Operator, x: Tensor, z: Tensor, tolerance: float) -> None:
+    v, loose = A(z), max(1e-5, 100 * tolerance)  # a solver of steps ends somewhere
+    each = torch.linspace(0.5, 2.0, len(v), dtype=v.dtype, device=v.device).view(-1, 1, 1, 1)
+    for a, b in ((0.3, 2.0), (each, 1.0), (1e-2, each)):
+        u = A.solve(v, a, b)
+        _say(u.shape == v.shape and u.dtype == v.dtype, A, "A.solve(v, a, b) must have the shape and the dtype of v")
+        # (a I + b A A^T) u = v
+        _say(_close(a * u + b * A(A.adjoint(u)), v, loose), A, "A.solve(v, a, b) does not solve (a I + b A A^T) u = v")
+    # b A A^T u = v for a = 0, up to directions that A all but loses: so only twice measured, A A^T v, is asked for
+    w = A(A.adjoint(v))
+    u = A.solve(w, 0.0, 2.0)
+    _say(u.isfinite().all(), A, "A.solve(v, 0, b) must be the pseudo-inverse, and finite")
+    _say(_close(2 * A(A.adjoint(u)), w, 0.02), A, "A.solve(v, 0, b) is not the pseudo-inverse of b A A^T")
+    for a, b in ((-0.1, 1.0), (0.1, 0.0)):
+        try:
+            A.solve(v, a, b)
+        except ValueError:
+            continue
+        raise AssertionError(f"operator {A.name!r}: A.solve must refuse a={a}, b={b} by a ValueError")
+
+
+def _pictures(A: Operator, x: Tensor, z: Tensor, tolerance: float) -> None:
+    y = A(x)
+    for name, made in (("view(y)", A.view(y)), ("prefiltered(y, 0.1)", A.prefiltered(y, 0.1))):
+        _say(
+            made.shape == x.shape,
+            A,
+            f"A.{name} must have the pictures' shape {tuple(x.shape)}, got {tuple(made.shape)}",
+        )
+        _say(made.isfinite().all(), A, f"A.{name} must be finite")
+
+
+def _kept(A: Operator, x: Tensor) -> None:
+    """What is written to files makes the same operator again."""
+    tensors = A.tensors()
+    _say(all(isinstance(t, Tensor) for t in tensors.values()), A, "A.tensors() must be tensors by name")
+    try:
+        again = type(A).from_tensors(tensors)
+    except TypeError as error:
+        raise AssertionError(
+            f"operator {A.name!r} cannot be made again of A.tensors() ({error}); write tensors and from_tensors"
+        ) from error
+    _say(_close(again(x), A(x), 1e-6), A, "from_tensors(A.tensors()) is another operator; write the two")
+
+
+# ---- samplers ----
+
+
+def check_sampler(
+    sampler: Callable[..., Iterator[SampleStep]], steps: int = 6, noise_std: float = 0.1, seed: int = 0
+) -> None:
+    """Holds a posterior sampler to what :data:`emlib.posterior.Sampler` promises, on a world with an exact prior.
+
+    Args:
+        sampler: takes (eps_theta, schedule, measurements, generators, steps=...), all else filled in.
+        steps: network calls to try it with.
+        noise_std: noise of the measurements.
+        seed: seed of pictures and random streams.
+
+    Raises:
+        AssertionError: naming the first promise that it does not keep.
+    """
+    world = _World(seed)
+    name = getattr(sampler, "__name__", getattr(getattr(sampler, "func", None), "__name__", "sampler"))
+    run = functools.partial(sampler, steps=steps)
+    for A in (_Rows(), _Halves()):
+        m = Measurements(A(world.x) + noise_std * world.noise(A), A, noise_std, tuple(range(len(world.x))))
+        for check in (_path, _batches_apart, _deterministic, _fits):
+            if says := check(run, world, m, steps):
+                raise AssertionError(f"sampler {name!r} on {A.name}: {says}")
+
+
+class _Rows(Operator):
+    """Every other row is seen."""
+
+    name = "rows"
+
+    def __call__(self, x: Tensor) -> Tensor:
+        keep = torch.arange(x.shape[-2], device=x.device) % 2 == 0
+        return x * keep[:, None].to(x)
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        return self(y)
+
+
+class _Halves(Operator):
+    """The mean of each two neighbours in a row: y is half as wide as x."""
+
+    name = "halves"
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return (x[..., ::2] + x[..., 1::2]) / 2
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        return y.repeat_interleave(2, dim=-1) / 2
+
+    def image_shape(self, y_shape: tuple[int, int, int]) -> tuple[int, int, int]:
+        channels, height, width = y_shape
+        return channels, height, 2 * width
+
+
+class _World:
+    """x_0 ~ N(0, 0.3^2 I), whose eps is known exactly: eps(x_t, t) = sigma_t x_t / (0.3^2 alpha_t^2 + sigma_t^2)."""
+
+    def __init__(self, seed: int, count: int = 16) -> None:
+        self.schedule = linear_schedule()
+        self.generator = torch.Generator().manual_seed(seed)
+        self.x = 0.3 * torch.randn(count, 1, 8, 8, generator=self.generator)
+
+    def noise(self, A: Operator) -> Tensor:
+        y = A(self.x)
+        return torch.randn(y.shape, generator=self.generator) * A.seen(y)
+
+    def eps(self, x_t: Tensor, t: Tensor) -> Tensor:
+        a, s = self.schedule.alpha(t), self.schedule.sigma(t)
+        return s * x_t / (0.09 * a.square() + s.square())
+
+
+def _drawn(run: Sampler, world: _World, m: Measurements) -> list[SampleStep]:
+    return list(run(world.eps, world.schedule, m, streams(0, "check", m.index)))
+
+
+def _path(run: Sampler, world: _World, m: Measurements, steps: int) -> str:
+    path = _drawn(run, world, m)
+    if len(path) != steps:
+        return f"it must yield one SampleStep a network call, {steps}, but yields {len(path)}"
+    if [step.t for step in path] != sorted({step.t for step in path}, reverse=True) or path[-1].t != -1:
+        return f"times must fall and end at -1, the picture, got {[step.t for step in path]}"
+    for step in path:
+        for part in (step.x_t, step.x0_hat):
+            if tuple(part.shape) != (len(m), *m.image_shape):
+                return f"x_t and x0_hat must be pictures {(len(m), *m.image_shape)}, got {tuple(part.shape)}"
+            if part.requires_grad or not part.isfinite().all() or part.dtype != torch.float32:
+                return "x_t and x0_hat must be finite float32 without a gradient"
+    return ""
+
+
+def _batches_apart(run: Sampler, world: _World, m: Measurements, steps: int) -> str:
+    whole = _drawn(run, world, m)[-1].x_t
+    part = _drawn(run, world, m.select([5, 2]))[-1].x_t
+    far = (whole[[5, 2]] - part).abs().max().item()
+    return "" if far < 1e-3 else f"a picture must not depend on its batch, but moves by {far:.2g}; sum over no batch"
+
+
+def _deterministic(run: Sampler, world: _World, m: Measurements, steps: int) -> str:
+    y, state = m.y.clone(), torch.get_rng_state()
+    first, again = (_drawn(run, world, m)[-1].x_t for _ in range(2))
+    if not torch.equal(first, again) or not torch.equal(state, torch.get_rng_state()):
+        return "all random numbers must come from the generators, one a picture"
+    other = list(run(world.eps, world.schedule, m, streams(1, "check", m.index)))[-1].x_t
+    if torch.equal(first, other):
+        return "other generators must give other pictures"
+    return "" if torch.equal(y, m.y) else "it must not change the measurements"
+
+
+def _fits(run: Sampler, world: _World, m: Measurements, steps: int) -> str:
+    # x = 0 is the mean of the prior, and fits y better than any draw that knows nothing of y
+    drawn = _drawn(run, world, m)[-1].x_t
+    gap, least = (m.y - m.operator(drawn)).square().mean().item(), m.y.square().mean().item()
+    return (
+        "" if gap < 0.97 * least else f"what it draws fits y no better ({gap:.3g}) than grey pictures do ({least:.3g})"
+    )
