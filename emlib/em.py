@@ -198,6 +198,11 @@ def _shards(
         for x in reconstruct(
             sampler, prior, schedule, measurements.select(rows), settings.seed, f"e-step {k}", settings.e_batch
         ):
+            if not x.isfinite().all():  # before it is kept, or a resumed run would read it
+                raise ValueError(
+                    f"E-step {k} drew pictures that are no numbers (NaN) with the network in "
+                    f"{settings.sampling.precision}; take float32 or bfloat16 for E-steps, or look at the prior"
+                )
             drawn.append(x.cpu())
             if sum(map(len, drawn)) == len(rows):  # kept before anyone hears of it
                 keep.save_shard(k, i, torch.cat(drawn))

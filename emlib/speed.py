@@ -3,6 +3,7 @@ r"""The same network in fewer bits or compiled: choices of a preset that change 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -66,6 +67,43 @@ def quick(model: Eps, speed: Speed) -> Eps:
 
     def eps(x: Tensor, t: Tensor) -> Tensor:
         with torch.autocast(x.device.type, dtype=getattr(torch, speed.precision)):
-            return model(x, t).float()
+            if not x.requires_grad:  # in training, where gradients go to the weights
+                return model(x, t).float()
+            size: list[Tensor] = []
+            return _Shrink.apply(model(_Grow.apply(x, size), t).float(), size)
 
     return eps
+
+
+class _Shrink(torch.autograd.Function):
+    """Its input; on the way back each picture's gradient is divided by a power of two that makes it about 1.
+
+    A posterior sampler asks for gradients of x0_hat = (x_t - sigma_t eps) / alpha_t, and 1 / alpha_t goes up to 157: in
+    float16, whose largest number is 65,504, they overflow within the network. A network is linear in the gradient that
+    comes in, picture by picture, so :class:`_Grow` puts the factor back where they come out.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, size: list[Tensor]) -> Tensor:
+        ctx.size = size
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        most = grad.flatten(1).abs().amax(1).clamp_min(torch.finfo(torch.float32).tiny)
+        # 2^ceil(log2 m), by which a division changes no digit
+        ctx.size[:] = [torch.exp2(most.log2().ceil()).view(-1, 1, 1, 1)]
+        return grad / ctx.size[0], None
+
+
+class _Grow(torch.autograd.Function):
+    """Its input; on the way back gradients get the size back that :class:`_Shrink` took from them."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, size: list[Tensor]) -> Tensor:
+        ctx.size = size
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        return grad * ctx.size[0], None

@@ -387,3 +387,14 @@ def test_a_search_starts_from_the_last_scale_also_when_the_run_resumes(tiny, sch
     again = Search()
     finished(em(tiny, schedule, tmp_path, e_step=again))
     assert again.starts == [(3, 2.0)]
+
+
+def test_an_e_step_that_draws_no_numbers_stops_the_run_and_keeps_nothing_of_it(tiny, schedule, tmp_path):
+    def broken(model, schedule, m, generators):
+        for step in emlib.mmps(model, schedule, m, generators, 2):
+            yield replace(step, x_t=step.x_t * float("nan"))
+
+    with pytest.raises(ValueError, match="E-step 1 drew pictures that are no numbers .* in float32"):
+        finished(em(tiny, schedule, tmp_path, e_step=lambda prior, k: broken))
+    assert not list(tmp_path.glob("reconstructions*")) + list(tmp_path.glob("shards*/*"))
+    assert len(finished(em(tiny, schedule, tmp_path))) == 4  # the same folder goes on from the first prior

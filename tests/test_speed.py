@@ -113,3 +113,46 @@ def test_float16_is_not_for_training(tiny, schedule):
 def test_an_unknown_precision_is_refused():
     with pytest.raises(ValueError, match="'float8'; there are float32"):
         emlib.Speed("float8")
+
+
+@pytest.mark.parametrize("precision", ["float16", "bfloat16"])
+@pytest.mark.parametrize("size", [1.0, 1e4])
+def test_gradients_by_the_picture_fit_into_sixteen_bits_whatever_their_size(net, precision, size):
+    """Such as posterior samplers ask for at t = T - 1, where 1 / alpha_t is 157."""
+    quick = emlib.quick(net, emlib.Speed(precision))
+    x, t = ask(4)
+    v = (
+        size
+        * torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
+        * torch.tensor([1e-3, 1, 10, 0])[:, None, None, None]
+    )
+    found = []
+    for eps in (quick, net):
+        leaf = x.clone().requires_grad_()
+        out = eps(leaf, t)
+        found += [torch.autograd.grad(out, leaf, k * v, retain_graph=k == 1)[0] / k for k in (1, 4)]
+    for g in found[:2]:
+        far = (g - found[2]).flatten(1).norm(dim=1) / found[2].flatten(1).norm(dim=1).clamp_min(1e-30)
+        assert far.max() < (0.005 if precision == "float16" else 0.05)
+
+
+def test_training_in_sixteen_bits_has_the_gradients_of_the_weights(net):
+    x, t = ask(4)
+    grads = []
+    for eps in (emlib.quick(net, emlib.Speed("bfloat16")), net):
+        net.requires_grad_().zero_grad()
+        (1000 * eps(x, t).square().mean()).backward()
+        grads.append(torch.cat([p.grad.flatten() for p in net.parameters()]))
+    assert ((grads[0] - grads[1]).norm() / grads[1].norm()).item() < 0.05
+
+
+def test_mmps_in_float16_draws_numbers_where_the_first_guess_is_wild(net, schedule):
+    """A prior that knows little guesses pictures of a hundred and more at t = T - 1; MMPS sends their residual back."""
+    m = emlib.measure(torch.rand(4, 1, 8, 8) * 2 - 1, emlib.random_mask(4, 8, 0.6, 0), 0.0, 0)
+    x = torch.randn(4, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+    half, full = (
+        emlib.posterior_mean(emlib.quick(net, emlib.Speed(precision)), schedule, m, x, 999, 2)
+        for precision in ("float16", "float32")
+    )
+    assert full.abs().max() > 100
+    assert ((half - full).norm() / full.norm()).item() < 0.01
