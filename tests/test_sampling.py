@@ -102,7 +102,7 @@ def toy(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("EMLIB_DATASETS", str(tmp_path / "datasets"))
     fid, alexnet = reference.FEATURES.values()
-    monkeypatch.setitem(reference.FEATURES, "fid", replace(fid, network="means", size=4, missing=str, of=means))
+    monkeypatch.setitem(reference.FEATURES, "fid", replace(fid, network=lambda: "means", size=4, missing=str, of=means))
     monkeypatch.setitem(reference.FEATURES, "fd-alexnet", replace(alexnet, missing=lambda: "AlexNet is not there"))
     em = replace(presets.SMOKE.em, e_batch=16)
     monkeypatch.setitem(presets.PRESETS, "toy", replace(presets.SMOKE, name="toy", em=em, samples=40, data="pictures"))
