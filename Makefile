@@ -63,8 +63,6 @@ $(READY): pyproject.toml
 	@$(PY) -m pip --version >/dev/null 2>&1 || $(PY) -m ensurepip >/dev/null
 	@echo "== Installing emlib and what it needs into $(VENV): torch alone is some gigabytes, this takes minutes"
 	@$(PY) -m pip install -qq --disable-pip-version-check $(PIP_ARGS) -e '.[book,test]'
-	@echo "== Fetching the weights that LPIPS needs, the last thing from the network"
-	@$(PY) -m emlib weights
 	@touch $@
 
 # ---- the site ----
@@ -125,7 +123,7 @@ unit: $(READY) ## tests of the library and of the project's frame
 
 nbval: $(READY) ## runs every notebook at preset smoke
 	@echo "== Running every notebook at preset smoke (nbval)"
-	@$(ALONE) $(PY) -m pytest -q --nbval-lax --nbval-current-env --nbval-cell-timeout=300 book/ $(PARALLEL) --dist loadfile
+	@$(ALONE) $(PY) -m pytest -q --nbval-lax --nbval-current-env --nbval-cell-timeout=1800 book/ $(PARALLEL) --dist loadfile
 
 site-tests: $(READY) ## builds the site at preset smoke and tests its pages
 	@echo "== The site, built at preset smoke, and its tests"

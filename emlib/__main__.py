@@ -11,8 +11,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import torch
-
 import emlib
 from emlib import cost, metrics, sampling
 from emlib.commands import em_command, reconstruct_command, train_command
@@ -143,30 +141,31 @@ def _parser(strangers: list[type[Operator]]) -> argparse.ArgumentParser:
     cost.add_arguments(
         command("cost", cost.cost_command, "Says what a run would take: evaluations, FLOPs, memory, time.")
     )
-    sub = command("weights", weights_command, "Fetches AlexNet's weights (LPIPS, FD-AlexNet) where they are missing.")
-    sub.add_argument("--fid", action="store_true", help="and Inception's, 95 MB, or an error")
+    sub = command("weights", weights_command, "Says where AlexNet's weights are; fetches those that are asked for.")
+    sub.add_argument("--fid", action="store_true", help="fetches Inception's, 95 MB, or an error")
+    sub.add_argument(
+        "--alexnet",
+        action="store_true",
+        help="fetches AlexNet's in full precision, 233 MB, or an error; the project's own are rounded to float16",
+    )
     return parser
 
 
 def weights_command(args: argparse.Namespace) -> None:
-    """``emlib weights``: AlexNet, where it can be had; the library works without it, with fewer scores.
+    """``emlib weights``: says where AlexNet's are; with no option nothing is fetched, since the project brings them.
 
     Raises:
-        FileNotFoundError: if Inception is asked for and cannot be had.
+        FileNotFoundError: if weights are asked for and cannot be had, or AlexNet's are nowhere.
     """
     if args.fid:
         print(f"Inception's weights are at {fetch_inception()}")
-    if not metrics.alexnet_missing():
-        print(f"AlexNet's weights are at {metrics.alexnet_path()}")
-        return
-    from torchvision.models import AlexNet_Weights
-
-    try:
-        torch.hub.load_state_dict_from_url(AlexNet_Weights.IMAGENET1K_V1.url, check_hash=True)
-    except OSError as error:  # no network, no disk
-        print(f"AlexNet's weights could not be fetched ({error}): LPIPS and FD-AlexNet will be left out")
-        return
-    print(f"AlexNet's weights are now at {metrics.alexnet_path()}")
+    if args.alexnet:
+        metrics.fetch_alexnet()
+    if missing := metrics.alexnet_missing():
+        raise FileNotFoundError(missing)
+    path = metrics.alexnet_path()
+    rounded = "" if path == metrics.alexnet_cached() else "; in float16, as they come with the project"
+    print(f"AlexNet's weights are at {path}{rounded}")
 
 
 if __name__ == "__main__":

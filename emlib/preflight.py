@@ -62,7 +62,8 @@ def checks(job: Job, stages: list[Stage], device: str) -> Iterator[Check]:
     yield _disk(job, stages)
     yield from _memory(job, stages, device)
     yield from _packages(job, device)
-    yield Check("AlexNet", not metrics.alexnet_missing(), metrics.alexnet_missing() or "is there", without="goes on")
+    missing = metrics.alexnet_missing()
+    yield Check("AlexNet", not missing, missing or f"in {metrics.alexnet_path()}", without="goes on")
 
 
 def refuse(found: Iterator[Check]) -> None:

@@ -29,24 +29,26 @@ class Feature:
 
     Attributes:
         distance: what that distance is called.
-        network: what its statistics are called on disk; another network or size, another name.
+        network: says what its statistics are called on disk; other weights or another size, another name.
         size: how many numbers it gives for a picture.
         missing: says why it cannot be had, empty when it can.
         of: bytes [B, C, H, W] and a device -> features [B, size].
     """
 
     distance: str
-    network: str
+    network: Callable[[], str]
     size: int
     missing: Callable[[], str]
     of: Callable[[Tensor, str], Tensor]
 
 
 FEATURES = {
-    "fid": Feature("FID", "inception-2015-12-05", fid.FEATURES, fid.inception_missing, fid.inception_features),
+    "fid": Feature(
+        "FID", lambda: "inception-2015-12-05", fid.FEATURES, fid.inception_missing, fid.inception_features
+    ),
     "fd-alexnet": Feature(
         "FD-AlexNet",
-        "alexnet-64px",
+        lambda: f"{metrics.alexnet_name()}-64px",
         256,
         metrics.alexnet_missing,
         lambda pixels, device: metrics.alexnet_features(from_pixels(pixels)),
@@ -120,10 +122,10 @@ def real_statistics(feature: Feature, data: Split, first: int, last: int, device
         "shape": list(data.corrupted.shape[1:]),
         "pictures": [first, last],
         "of": len_of(data),
-        "network": feature.network,
+        "network": feature.network(),
     }
     size = "x".join(map(str, about["shape"]))
-    path = kept_in() / f"{data.fingerprint}-{size}-{first}-{last}-of-{about['of']}-{feature.network}.safetensors"
+    path = kept_in() / f"{data.fingerprint}-{size}-{first}-{last}-of-{about['of']}-{feature.network()}.safetensors"
     if path.is_file():
         return _read(path, about)
     name = f"real pictures {first}-{last}"

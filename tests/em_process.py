@@ -1,7 +1,11 @@
-"""A small EM run in a process of its own, to be killed or run by several: ``python em_process.py FOLDER START``."""
+"""A small EM run in a process of its own, to be killed or run by several.
+
+``python em_process.py FOLDER START [MOMENT]``; at that moment it waits to be killed.
+"""
 
 import os
 import sys
+import time
 from functools import partial
 
 import torch
@@ -36,7 +40,10 @@ def loop(folder, start):
 if __name__ == "__main__":
     torch.set_num_threads(1)
     with joined():
-        for event in loop(*sys.argv[1:]):
+        for event in loop(*sys.argv[1:3]):
             if isinstance(event, emlib.Progress):
+                moment = f"{event.iteration} {event.stage} {event.done}"
                 # in one piece, since two processes share the pipe
-                os.write(1, f"{event.iteration} {event.stage} {event.done}\n".encode())
+                os.write(1, f"{moment}\n".encode())
+                if sys.argv[3:] == [moment]:
+                    time.sleep(3600)

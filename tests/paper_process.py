@@ -1,11 +1,14 @@
 """The paper's pipeline at toy size, to be run by several processes: ``python paper_process.py FOLDER``.
 
+With ``RANK MOMENT`` after it that process waits at that moment to be killed.
+
 Two phases, the first on half of the observations, mirrored pictures in training, and DPS with a scale that is searched
 in each E-step.
 """
 
 import os
 import sys
+import time
 
 import torch
 
@@ -40,8 +43,10 @@ def loop(folder):
 if __name__ == "__main__":
     torch.set_num_threads(1)
     with joined() as here:
-        for event in loop(*sys.argv[1:]):
+        for event in loop(sys.argv[1]):
             if isinstance(event, emlib.Progress):
+                moment = f"{event.iteration} {event.stage} {event.done}"
                 # in one piece, since the processes share the pipe
-                words = f"{here.rank} {os.getpid()} {event.iteration} {event.stage} {event.done}\n"
-                os.write(1, words.encode())
+                os.write(1, f"{here.rank} {os.getpid()} {moment}\n".encode())
+                if sys.argv[2:] == [str(here.rank), moment]:
+                    time.sleep(3600)

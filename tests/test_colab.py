@@ -123,7 +123,7 @@ class Colab:
         clean = {k: v for k, v in os.environ.items() if not k.startswith(("PIP_", "PYTHON", "EMLIB_", "VIRTUAL_ENV"))}
         clean |= {"PIP_CONFIG_FILE": os.devnull, "PIP_DISABLE_PIP_VERSION_CHECK": "1", "MPLBACKEND": "agg", **more}
         done = subprocess.run(
-            [self.python, "-c", code], cwd=self.empty, env=clean, capture_output=True, text=True, timeout=600
+            [self.python, "-c", code], cwd=self.empty, env=clean, capture_output=True, text=True, timeout=1800
         )
         assert (done.returncode != 0) == fails, f"{done.stdout}\n{done.stderr}"
         return done.stdout + (done.stderr if fails else "")
@@ -173,6 +173,10 @@ def test_the_first_cell_installs_what_is_missing_and_nothing_else(book_wheel, tm
     said = colab.run("\n".join(code), EMLIB_PRESET="smoke")
     assert "preset smoke" in said
     assert "corrupted: (8500, 1, 28, 28)" in said
+    # and every number can be had, with no weights in PyTorch's cache
+    code = "import emlib; print(emlib.alexnet_missing() or emlib.metrics.alexnet_path())"
+    said = colab.run(code, TORCH_HOME=str(tmp_path))
+    assert Path(said.strip()) == Path(place).parent / "_data" / "checkpoints" / "alexnet-features.safetensors"
 
 
 def test_the_wheel_holds_every_file_that_a_chapter_reads(book_wheel):

@@ -183,7 +183,7 @@ def test_a_page_and_a_live_notebook_give_an_explored_picture_the_same_number(mon
 
 @pytest.fixture(scope="module")
 def kernel():
-    manager, client = start_new_kernel(kernel_name="python3")
+    manager, client = start_new_kernel(startup_timeout=600, kernel_name="python3")
     yield client
     client.stop_channels()
     manager.shutdown_kernel(now=True)
@@ -200,7 +200,7 @@ def test_only_a_front_end_that_names_its_cells_gets_widgets(kernel, metadata, wi
     kernel.shell_channel.send(request)
     while True:
         try:
-            message = kernel.get_iopub_msg(timeout=60)
+            message = kernel.get_iopub_msg(timeout=600)
         except queue.Empty:
             pytest.fail("the kernel gave no result")
         if message["msg_type"] == "error":

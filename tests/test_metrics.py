@@ -1,20 +1,53 @@
+import hashlib
 import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from torchmetrics.functional.image import peak_signal_noise_ratio
 from torchmetrics.image.fid import _compute_fid
 
 import emlib
+from emlib import metrics
+from emlib.__main__ import main
+from emlib.files import read_notes
 from emlib.metrics import alexnet_features
 
 
 @pytest.fixture
-def alexnet():
-    if missing := emlib.alexnet_missing():
-        pytest.skip(missing)
+def no_download(monkeypatch):
+    for name in ("load_state_dict_from_url", "download_url_to_file"):
+        monkeypatch.setattr(torch.hub, name, lambda *_, **__: pytest.fail("tried to download"))
+
+
+@pytest.fixture
+def embedded(no_download, tmp_path, monkeypatch):
+    """PyTorch's cache is empty: what comes with the project counts."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    return emlib.data.data_dir() / "checkpoints" / "alexnet-features.safetensors"
+
+
+@pytest.fixture
+def in_cache(tmp_path, monkeypatch):
+    """A checkpoint as torchvision distributes it, in PyTorch's cache: full float32 numbers and an empty classifier."""
+    from torchvision.models import alexnet
+
+    embedded = emlib.data.data_dir() / "checkpoints" / "alexnet-features.safetensors"
+    weights = {name: x * (1 + 1e-4 * torch.randn_like(x)) for name, x in metrics.read_features(embedded).items()}
+    with torch.device("meta"):
+        names = alexnet().classifier.state_dict()
+    known = {f"features.{name}": x for name, x in weights.items()}
+    known |= {f"classifier.{name}": torch.zeros(1).expand(x.shape) for name, x in names.items()}
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    path = metrics.alexnet_cached()
+    path.parent.mkdir(parents=True)
+    torch.save(known, path)
+    return path
 
 
 def test_psnr_is_that_of_numpy_and_of_torchmetrics_picture_by_picture():
@@ -81,9 +114,8 @@ def test_features_that_do_not_match_or_too_few_pictures_are_refused():
     assert emlib.frechet_distance(torch.randn(9, 8), torch.randn(9, 8)) > 0
 
 
-@pytest.mark.usefixtures("alexnet")
 @pytest.mark.parametrize("channels", [1, 3])
-def test_lpips_is_the_lpips_packages_own(channels):
+def test_lpips_is_the_lpips_packages_own(in_cache, channels):
     import lpips
 
     x, truth = torch.rand(2, 5, channels, 64, 64) * 2 - 1
@@ -93,17 +125,16 @@ def test_lpips_is_the_lpips_packages_own(channels):
         for batch in (2, 250):
             ours = emlib.lpips_distance(x, truth, size=size, batch=batch)
             torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+    assert torch.equal(emlib.lpips_distance(x, truth, size=None), theirs), "the same bits from the same weights"
     assert emlib.lpips_distance(x, x, size=None).abs().max() == 0
 
 
-@pytest.mark.usefixtures("alexnet")
 def test_small_pictures_are_enlarged_before_lpips():
     x, truth = torch.rand(2, 3, 1, 28, 28) * 2 - 1
     bigger = [torch.nn.functional.interpolate(p, (64, 64), mode="bilinear", antialias=True) for p in (x, truth)]
     torch.testing.assert_close(emlib.lpips_distance(x, truth), emlib.lpips_distance(*bigger, size=None))
 
 
-@pytest.mark.usefixtures("alexnet")
 def test_lpips_of_the_official_example_pair():
     """imgs/ex_ref.png, ex_p0.png and ex_p1.png of github.com/richzhang/PerceptualSimilarity, not in its package."""
     if "EMLIB_LPIPS_EXAMPLES" not in os.environ:
@@ -117,8 +148,7 @@ def test_lpips_of_the_official_example_pair():
     assert emlib.lpips_distance(ref, p1, size=None).item() == pytest.approx(0.138, abs=5e-4)
 
 
-@pytest.mark.usefixtures("alexnet")
-def test_alexnet_features_are_torchvisions_averaged_over_the_picture():
+def test_alexnet_features_are_torchvisions_averaged_over_the_picture(in_cache):
     from torchvision.models import AlexNet_Weights, alexnet
     from torchvision.transforms.v2.functional import normalize, resize
 
@@ -131,7 +161,6 @@ def test_alexnet_features_are_torchvisions_averaged_over_the_picture():
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.usefixtures("alexnet")
 def test_a_grey_picture_is_its_own_repetition_in_three_channels():
     x = torch.rand(3, 1, 28, 28) * 2 - 1
     torch.testing.assert_close(alexnet_features(x), alexnet_features(x.repeat(1, 3, 1, 1)))
@@ -141,7 +170,6 @@ def test_a_grey_picture_is_its_own_repetition_in_three_channels():
     )
 
 
-@pytest.mark.usefixtures("alexnet")
 def test_fd_alexnet_tells_real_from_noisy_pictures():
     real = emlib.load("embedded").corrupted[:600]
     floor = emlib.fd_alexnet(real[:300], real[300:])
@@ -150,20 +178,104 @@ def test_fd_alexnet_tells_real_from_noisy_pictures():
     assert emlib.fd_alexnet(broken, real[300:]) > 2 * floor
 
 
-def test_without_weights_the_remedy_is_said_and_nothing_is_downloaded(tmp_path, monkeypatch):
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", lambda *_, **__: pytest.fail("tried to download"))
-    monkeypatch.setattr(torch.hub, "download_url_to_file", lambda *_, **__: pytest.fail("tried to download"))
-    from emlib import metrics
+def test_the_projects_own_weights_serve_where_the_cache_has_none(embedded):
+    assert emlib.alexnet_missing() == ""
+    assert metrics.alexnet_path() == embedded
+    assert embedded.stat().st_size < 5.5e6
+    rounded, note = load_file(embedded), read_notes(embedded)["alexnet"]
+    assert {x.dtype for x in rounded.values()} == {torch.float16}
+    assert sum(x.numel() for x in rounded.values()) == 2_469_696
+    assert all(part in note for part in ("torchvision", "IMAGENET1K_V1", metrics.ALEXNET_FILE, "BSD-3-Clause"))
+    net = metrics._alexnet(embedded)
+    assert all(torch.equal(x, rounded[name].float()) for name, x in net.state_dict().items())
 
-    metrics._lpips.cache_clear()
-    metrics._alexnet.cache_clear()
-    assert "python -m emlib weights" in emlib.alexnet_missing()
-    assert str(tmp_path) in emlib.alexnet_missing()
+
+# of full precision: mean LPIPS of a hundred noisy pictures to the true ones, and FD-AlexNet of three hundred
+EXACT_LPIPS, EXACT_FD = 0.306529, 641.905
+
+
+def test_the_projects_own_weights_give_the_scores_of_full_precision(embedded):
+    real = emlib.load("embedded").corrupted[:600]
+    noise = torch.from_numpy(np.random.default_rng(0).standard_normal((300, 1, 28, 28)).astype(np.float32))
+    broken = (real[:300] + 0.3 * noise).clamp(-1, 1)
+    assert emlib.lpips_distance(broken[:100], real[:100]).mean().item() == pytest.approx(EXACT_LPIPS, abs=2e-4)
+    assert emlib.fd_alexnet(broken, real[300:]) == pytest.approx(EXACT_FD, rel=1e-3)
+
+
+def test_weights_in_the_cache_come_first(in_cache):
+    assert metrics.alexnet_path() == in_cache
+    assert metrics.alexnet_name() == "alexnet"
+    ours = metrics._alexnet(in_cache).state_dict()
+    assert all(torch.equal(x, metrics.read_features(in_cache)[name]) for name, x in ours.items())
+    in_cache.unlink()
+    assert metrics.alexnet_name() == "alexnet-float16"
+    theirs = metrics._alexnet(metrics.alexnet_path()).state_dict()
+    assert not torch.equal(ours["0.weight"], theirs["0.weight"])
+
+
+def test_a_checkpoint_is_embedded_by_one_command(in_cache, tmp_path):
+    out = tmp_path / "out.safetensors"
+    command = [sys.executable, str(Path(__file__).with_name("embed_alexnet.py")), str(in_cache), "--out", str(out)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    exact, rounded = metrics.read_features(in_cache), metrics.read_features(out)
+    assert all(torch.equal(rounded[name], x.half().float()) for name, x in exact.items())
+    note = read_notes(out)["alexnet"]
+    assert done.stdout.strip() == note
+    digest = hashlib.sha256(b"".join(exact[name].numpy().tobytes() for name in sorted(exact))).hexdigest()
+    assert note.endswith(digest)
+
+
+def test_a_broken_installation_says_what_to_do_and_nothing_is_downloaded(embedded, tmp_path, monkeypatch):
+    monkeypatch.setenv("EMLIB_DATA", str(tmp_path))
     x = torch.zeros(2, 1, 28, 28)
-    for measure in (emlib.lpips_distance, emlib.fd_alexnet):
-        with pytest.raises(FileNotFoundError, match="TORCH_HOME"):
-            measure(x, x)
+    for made in ("nowhere", "fashion-mnist"):  # no data of the project at all; pictures without weights
+        (tmp_path / made).mkdir()
+        assert str(tmp_path) in emlib.alexnet_missing()
+        for measure in (emlib.lpips_distance, emlib.fd_alexnet):
+            with pytest.raises(FileNotFoundError, match="EMLIB_DATA" if made == "nowhere" else "weights --alexnet"):
+                measure(x, x)
+    assert main(["weights"]) == 2
+
+
+def test_weights_says_where_they_are_and_fetches_nothing_unasked(embedded, capsys):
+    assert main(["weights"]) == 0
+    said = capsys.readouterr().out
+    assert str(embedded) in said
+    assert "float16" in said
+
+
+def test_full_precision_is_fetched_when_it_is_asked_for_once_and_by_its_fingerprint(
+    in_cache, tmp_path, monkeypatch, capsys
+):
+    kept, asked = tmp_path / "kept.pth", []
+    in_cache.rename(kept)
+
+    def download(url, place, hash_prefix):
+        asked.append((url, hash_prefix))
+        shutil.copy(kept, place)
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", download)
+    for _ in range(2):
+        assert main(["weights", "--alexnet"]) == 0
+        said = capsys.readouterr().out
+        assert str(in_cache) in said
+        assert "float16" not in said
+    ((url, prefix),) = asked
+    assert url.endswith(metrics.ALEXNET_FILE)
+    assert f"-{prefix}." in url
+
+
+@pytest.mark.parametrize("error", [OSError("no route"), RuntimeError("invalid hash value")])
+def test_full_precision_without_a_network_ends_in_one_sentence(embedded, monkeypatch, capsys, error):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", fail)
+    assert main(["weights", "--alexnet"]) == 2
+    said = capsys.readouterr().err
+    assert str(error) in said
+    assert len(said.strip().splitlines()) == 1
 
 
 def test_alternation_is_1_for_noise_and_known_for_a_checkerboard_on_noise():

@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +30,7 @@ def _one_thread():
 
 
 def run_by_two(folder):
-    done = subprocess.run([*TORCHRUN, str(folder)], capture_output=True, text=True, env=ONE_THREAD, timeout=100)
+    done = subprocess.run([*TORCHRUN, str(folder)], capture_output=True, text=True, env=ONE_THREAD, timeout=1200)
     assert done.returncode == 0, done.stderr[-2000:]
     assert lost.MESSAGE not in done.stderr
     return done.stdout
@@ -79,26 +78,31 @@ def test_each_stage_of_two_processes_is_that_of_one(two, tmp_path):
 
 
 def killed(folder, rank, moment):
-    """Starts two processes, kills one of them (SIGKILL) at a moment, and gives what torchrun says and the seconds."""
+    """Starts two processes, kills one of them (SIGKILL) at a moment, and gives its status and what torchrun says."""
     with subprocess.Popen(
-        [*TORCHRUN, str(folder)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ONE_THREAD
+        [*TORCHRUN, str(folder), str(rank), moment],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=ONE_THREAD,
     ) as process:
-        seen = next((line.split() for line in process.stdout if line.startswith(f"{rank} ") and moment in line), None)
-        assert seen, f"the run ended before {moment!r}"
-        os.kill(int(seen[1]), signal.SIGKILL)
-        start = time.monotonic()
-        _, said = process.communicate(timeout=60)
-    return process.returncode, said, time.monotonic() - start
+        # it waits at that moment, so that it has not gone on when the signal comes
+        words = (line.split(maxsplit=2) for line in process.stdout)
+        pid = next((pid for who, pid, said in words if (who, said.strip()) == (str(rank), moment)), None)
+        assert pid, f"the run ended before {moment!r}"
+        os.kill(int(pid), signal.SIGKILL)
+        # far longer than it takes, far shorter than a process would wait for one that is lost (ranks.PATIENCE)
+        _, said = process.communicate(timeout=1200)
+    return process.returncode, said
 
 
 def test_killing_either_process_ends_both_with_one_line_and_a_rerun_ends_as_an_unbroken_run(two, tmp_path):
     """First the second process in an E-step, then, in the rerun, the first one in the training after it."""
     broken = tmp_path / "broken"
-    for rank, moment in ((1, " 1 E-step 2"), (0, " 1 M-step 12")):
-        status, said, seconds = killed(broken, rank, moment)
+    for rank, moment in ((1, "1 E-step 2"), (0, "1 M-step 12")):
+        status, said = killed(broken, rank, moment)
         assert status != 0
         assert said.count(lost.MESSAGE) == 1, said
-        assert seconds < 20
         assert not (broken / "prior_01.safetensors").exists()
     run_by_two(broken)
     for k in range(4):

@@ -43,7 +43,7 @@ def check_equal(a, b):
 def test_a_run_killed_again_and_again_ends_with_the_same_bits(tmp_path, moments):
     """SIGKILL, which nothing can catch, at the moments named; the same command goes on each time."""
     for moment in moments:
-        command = [sys.executable, str(SCRIPT), str(tmp_path), "clean"]
+        command = [sys.executable, str(SCRIPT), str(tmp_path), "clean", moment]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=ONE_THREAD) as process:
             seen = next((line for line in process.stdout if line.strip() == moment), None)
             process.kill()

@@ -102,7 +102,7 @@ def toy(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("EMLIB_DATASETS", str(tmp_path / "datasets"))
     fid, alexnet = reference.FEATURES.values()
-    monkeypatch.setitem(reference.FEATURES, "fid", replace(fid, network="means", size=4, missing=str, of=means))
+    monkeypatch.setitem(reference.FEATURES, "fid", replace(fid, network=lambda: "means", size=4, missing=str, of=means))
     monkeypatch.setitem(reference.FEATURES, "fd-alexnet", replace(alexnet, missing=lambda: "AlexNet is not there"))
     em = replace(presets.SMOKE.em, e_batch=16)
     monkeypatch.setitem(presets.PRESETS, "toy", replace(presets.SMOKE, name="toy", em=em, samples=40, data="pictures"))
@@ -200,7 +200,7 @@ def test_statistics_are_computed_once_and_kept_apart_by_data_part_and_network(to
         calls.append(len(pixels))
         return means(pixels, device)
 
-    feature = Feature("FID", "means", 4, str, of)
+    feature = Feature("FID", lambda: "means", 4, str, of)
     first = real_statistics(feature, data, 0, 20)
     again = real_statistics(feature, data, 0, 20)
     assert sum(calls) == 20
@@ -210,12 +210,22 @@ def test_statistics_are_computed_once_and_kept_apart_by_data_part_and_network(to
     others = (
         (feature, data, 0, 19),
         (feature, data, 1, 20),
-        (replace(feature, network="other"), data, 0, 20),
+        (replace(feature, network=lambda: "other"), data, 0, 20),
         (feature, replace(data, fingerprint="f" * 16), 0, 20),
     )
     for i, other in enumerate(others, start=2):
         real_statistics(*other)
         assert len(list(reference.kept_in().iterdir())) == i
+
+
+def test_statistics_of_rounded_weights_are_kept_under_another_name(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    name = reference.FEATURES["fd-alexnet"].network
+    assert name() == "alexnet-float16-64px"
+    path = emlib.metrics.alexnet_cached()
+    path.parent.mkdir(parents=True)
+    path.touch()
+    assert name() == "alexnet-64px"
 
 
 def test_every_real_picture_counts_once(toy):
@@ -225,7 +235,7 @@ def test_every_real_picture_counts_once(toy):
         seen.append(pixels)
         return means(pixels, device)
 
-    score(Feature("FID", "means", 4, str, of), [torch.zeros(9, 1, 8, 8, dtype=torch.uint8)], 9, data)
+    score(Feature("FID", lambda: "means", 4, str, of), [torch.zeros(9, 1, 8, 8, dtype=torch.uint8)], 9, data)
     real, _ = torch.cat(seen[:-1]), seen[-1]
     assert torch.equal(real, to_pixels(torch.cat([data.clean, data.corrupted, data.held_out])))
 
@@ -241,8 +251,6 @@ def test_a_file_that_is_no_such_statistics_is_refused(toy):
 
 def test_two_processes_make_the_same_samples_and_score_as_one(tmp_path, monkeypatch):
     """torchrun over gloo and the true AlexNet; each process draws one of the two shards."""
-    if missing := emlib.alexnet_missing():
-        pytest.skip(missing)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sampling, "SHARD", 256)  # as in the other processes
     monkeypatch.setenv("EMLIB_DATASETS", str(tmp_path / "datasets"))

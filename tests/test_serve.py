@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
-import time
 import urllib.request
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import serve
@@ -33,7 +35,7 @@ def server(site, tmp_path):
 
 def get(server, path: str) -> str:
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    return direct.open(f"http://127.0.0.1:{server.server_port}/{path}", timeout=10).read().decode()
+    return direct.open(f"http://127.0.0.1:{server.server_port}/{path}", timeout=300).read().decode()
 
 
 def write_then(site: Path, text: str, status: int = 0) -> list[str]:
@@ -64,25 +66,31 @@ def test_it_listens_on_this_machine_only(server):
     assert server.server_address[0] == "127.0.0.1"
 
 
-def test_changes_are_seen_once_they_have_come_to_rest(tmp_path):
+def test_changes_are_seen_once_they_have_come_to_rest(tmp_path, monkeypatch):
     book = tmp_path / "book"
     book.mkdir()
     for name in ("old.md", "gone.md"):
         (book / name).write_text("a")
-    changes = serve.watch(lambda: serve.sources(tmp_path), pause=0.05)
 
-    def edit():
-        time.sleep(0.2)
-        for i in range(4):  # a save every 20 ms is one change
-            (book / "new.md").write_text("b" * i)
-            time.sleep(0.02)
+    def save(name, when):
+        (book / name).write_text("b")
+        os.utime(book / name, (when, when))
+
+    def last():
         (book / "gone.md").unlink()
         (book / "old.ipynb").write_text("a notebook is no source")
 
-    editor = threading.Thread(target=edit)
-    editor.start()
+    def sleep(pause):
+        """What an editor does in each pause between two looks; a save in every one is one change."""
+        pauses.append(pause)
+        next(edits, lambda: None)()
+
+    saves = [partial(save, "new.md", when) for when in (1, 2, 3)]
+    edits, pauses = iter([lambda: None, *saves, last]), []
+    monkeypatch.setattr(serve, "time", SimpleNamespace(sleep=sleep))
+    changes = serve.watch(lambda: serve.sources(tmp_path), pause=0.05)
     assert [path.name for path in next(changes)] == ["gone.md", "new.md"]
-    editor.join()
+    assert pauses == [0.05] * 6  # one of them after the last edit
 
 
 def test_the_projects_sources_are_watched():

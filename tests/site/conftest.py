@@ -7,6 +7,8 @@ import shutil
 import pytest
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+PATIENCE = 600_000
+"""Milliseconds that a page may take to load or to answer, on a machine that does other work too."""
 
 
 @pytest.fixture(scope="session")
@@ -30,13 +32,14 @@ def open_tab(browser):
     def opened(address: str, theme: str = "light", width: int = 1440, watch=None):
         context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=theme)
         contexts.append(context)
+        context.set_default_timeout(PATIENCE)
         context.add_init_script(f"localStorage.setItem('mode', '{theme}'); localStorage.setItem('theme', '{theme}')")
         tab = context.new_page()
         if watch is not None:
             watch(tab)
         tab.goto(address, wait_until="load")
         if tab.locator("article .math").count():
-            tab.wait_for_selector("mjx-container", state="attached", timeout=30_000)
+            tab.wait_for_selector("mjx-container", state="attached")
             tab.evaluate("() => MathJax.startup.promise")
         return tab
 

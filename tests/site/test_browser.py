@@ -43,7 +43,7 @@ def test_page_fits_into_its_window(page, open_tab):
     tab = open_tab(address(page))
     for width in WIDTHS:
         tab.set_viewport_size({"width": width, "height": 900})
-        tab.wait_for_timeout(100)
+        settle(tab)
         over = tab.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         assert over <= 0, f"{over} pixels too wide in a window of {width}"
         # only on a phone may a wide figure be moved sideways in its box
@@ -56,12 +56,18 @@ def test_page_can_be_printed(page, open_tab):
     tab = open_tab(address(page), width=680)  # the width of A4 between its margins
     tab.emulate_media(media="print")
     tab.evaluate("window.dispatchEvent(new Event('beforeprint'))")
-    tab.wait_for_timeout(100)
+    settle(tab)
     for part in (".bd-sidebar-primary", ".bd-sidebar-secondary", ".bd-header-article", ".emlib-dial input"):
         assert not any(visible(tab, part)), f"{part} is printed"
     for part in (".emlib-figure figcaption", ".emlib-label", ".admonition.solution p"):
         assert all(visible(tab, part)), f"a part of {part} isn't printed"
     assert not any(cut_off(tab)), "a figure is cut off"
+
+
+def settle(tab) -> None:
+    """Lets the page draw itself anew, however long that takes here."""
+    tab.wait_for_timeout(100)
+    tab.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
 
 def visible(tab, part: str) -> list[bool]:
