@@ -23,11 +23,12 @@ from torch import Tensor
 from tqdm import tqdm
 
 import emlib
-from emlib import evaluate
-from emlib.commands import draw_samples
-from emlib.experiment import CROWD, here
-from emlib.metrics import alexnet_missing
-from emlib.results import write_result
+from emlib.experiments.config import here
+from emlib.experiments.run import CROWD
+from emlib.metrics import summary
+from emlib.metrics.alexnet import alexnet_missing
+from emlib.runs.build import draw_samples
+from emlib.runs.record import write_result
 from emlib.unet import load_unet
 
 WAYS = {"DDIM": 0.0, "ancestral": 1.0}
@@ -60,7 +61,7 @@ def main(words: list[str] | None = None) -> int:
         print(f"drawing: {error}", file=sys.stderr)
         return 2
     start, rows = time.perf_counter(), []
-    crowd = evaluate.features_or_none(task.real[:CROWD])
+    crowd = summary.features_or_none(task.real[:CROWD])
 
     def drawn() -> Iterator[tuple[dict[str, Any], Tensor]]:
         for count in args.copies:
@@ -71,7 +72,7 @@ def main(words: list[str] | None = None) -> int:
                 yield {"prior": str(file), "way": way, "steps": steps}, x
 
     for about, x in drawn():
-        rows.append({**about, "brightness": x.mean().item(), **evaluate.with_floor(x, crowd)})
+        rows.append({**about, "brightness": x.mean().item(), **summary.with_floor(x, crowd)})
         tqdm.write("  ".join(f"{key} {value}" for key, value in rows[-1].items()))
     settings = {"preset": p.name, "data": task.about["data"], "seed": args.seed, "brightness": task.real.mean().item()}
     if args.out:

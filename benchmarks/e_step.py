@@ -20,8 +20,8 @@ import torch
 from torch import Tensor, nn
 
 import emlib
-from emlib.data import data_dir
-from emlib.results import write_result
+from emlib.data.datasets import data_dir
+from emlib.runs.record import write_result
 
 Rows = list[dict[str, Any]]
 

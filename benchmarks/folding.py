@@ -20,10 +20,10 @@ import torch
 from tqdm import tqdm
 
 import emlib
-from emlib.contenders import Setting, trained_on
-from emlib.experiment import here, read_experiment
-from emlib.metrics import alternation
-from emlib.results import write_result
+from emlib.experiments.base import Setting, trained_on
+from emlib.experiments.config import here, read_experiment
+from emlib.metrics.image import alternation
+from emlib.runs.record import write_result
 
 
 def main(words: list[str] | None = None) -> int:

@@ -18,9 +18,9 @@ from torch import Tensor
 from training import twin, updater
 
 import emlib
-from emlib.cost import NetworkCost, network_cost
-from emlib.machine import matmul_rate, pick_device, synchronize
-from emlib.speed import Speed
+from emlib.planning.cost import NetworkCost, network_cost
+from emlib.runtime.device import matmul_rate, pick_device, synchronize
+from emlib.runtime.precision import Speed
 
 OUT = Path(__file__).resolve().parent.parent / "data" / "results" / "gpu.json"
 

@@ -20,10 +20,11 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 import emlib
-from emlib import guidance, rules
-from emlib.experiment import here
+from emlib import guidance
+from emlib.experiments.config import here
+from emlib.guidance import rules
 from emlib.operators import Measurements
-from emlib.results import write_result
+from emlib.runs.record import write_result
 
 GRID = [2 ** (i / 2) for i in range(-4, 7)]
 """0.25 to 8 in half octaves: where a search on the default grid can end."""

@@ -22,12 +22,12 @@ import torch
 from tqdm import tqdm
 
 import emlib
-from emlib import evaluate
-from emlib.commands import draw_samples
-from emlib.contenders import Setting, trained_on
-from emlib.experiment import CROWD
-from emlib.metrics import alexnet_missing
-from emlib.results import write_result
+from emlib.experiments.base import Setting, trained_on
+from emlib.experiments.run import CROWD
+from emlib.metrics import summary
+from emlib.metrics.alexnet import alexnet_missing
+from emlib.runs.build import draw_samples
+from emlib.runs.record import write_result
 from emlib.unet import load_unet
 
 
@@ -49,7 +49,7 @@ def main(words: list[str] | None = None) -> int:
         return 2
     start, rows = time.perf_counter(), []
     task = emlib.make_task(p)  # for the real pictures; what breaks them does not matter
-    crowd = evaluate.features_or_none(task.real[:CROWD])
+    crowd = summary.features_or_none(task.real[:CROWD])
     for run in args.run:
         for row in crowds(run, p, task, crowd, updates, args.seed):
             tqdm.write("  ".join(f"{key} {value}" for key, value in row.items()))
@@ -75,7 +75,7 @@ def crowds(
         for name, prior in {"drawn by EM's prior": own, "drawn by a fresh network": fresh}.items()
     }
     for name, x in drawn.items():
-        yield {"run": run.name, "pictures": name, **evaluate.with_floor(x, crowd)}
+        yield {"run": run.name, "pictures": name, **summary.with_floor(x, crowd)}
 
 
 if __name__ == "__main__":

@@ -22,9 +22,9 @@ from tqdm import tqdm
 
 import emlib
 from emlib.baselines import sure_score
-from emlib.experiment import read_experiment
+from emlib.experiments.config import read_experiment
 from emlib.operators import Measurements
-from emlib.results import write_result
+from emlib.runs.record import write_result
 
 
 def main(words: list[str] | None = None) -> int:
@@ -62,7 +62,7 @@ def main(words: list[str] | None = None) -> int:
 def curve(
     p: emlib.Preset, task: emlib.Task, weight: float, every: int, pictures: int, seed: int
 ) -> Iterator[dict[str, Any]]:
-    """Trains as :func:`emlib.contenders.by_sure_score` does, without its stop, and looks every so often."""
+    """Trains as :func:`emlib.experiments.methods.by_sure_score` does, without its stop, and looks every so often."""
     em, schedule, std = p.em, emlib.linear_schedule(), task.measurements.noise_std
     steps = (p.prior_updates - em.init_updates) // 3
     loop = sure_score.train_sure_score(

@@ -13,7 +13,7 @@ from e_step import alternated, options, parse, ratio, report
 from torch import Tensor, nn
 
 import emlib
-from emlib.speed import FLOAT32
+from emlib.runtime.precision import FLOAT32
 
 
 def twin(ours: emlib.UNet) -> nn.Module:

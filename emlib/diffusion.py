@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from emlib.rng import randn
+from emlib.runtime.rng import randn, streams
 from emlib.schedule import Schedule, add_noise, time_grid
 
 Eps = Callable[[Tensor, Tensor], Tensor]
@@ -125,3 +125,38 @@ def check_images(images: Tensor) -> None:
             f"pictures must lie on [-1, 1], got [{low:.3g}, {high:.3g}]; "
             "from [0, 1] use x * 2 - 1, from bytes x / 127.5 - 1"
         )
+
+
+def draw(
+    model: Eps,
+    schedule: Schedule,
+    shape: tuple[int, int, int],
+    count: int,
+    steps: int,
+    seed: int = 0,
+    batch: int = 250,
+    eta: float = 0.0,
+    device: torch.device | str = "cpu",
+    first: int = 0,
+) -> Iterator[Tensor]:
+    """Draws ``count`` pictures from the prior, a batch at a time; the same seed and number, the same picture.
+
+    Args:
+        model: eps_theta.
+        schedule: the noise levels.
+        shape: (C, H, W) of a picture.
+        count: how many.
+        steps: network calls of each.
+        seed: seed of the experiment.
+        batch: pictures at a time.
+        eta: share of fresh noise: 0 for DDIM, 1 for ancestral sampling.
+        device: where the network is.
+        first: number of the first picture; those before it are left to others.
+
+    Yields:
+        [b, C, H, W] on [-1, 1].
+    """
+    for start in range(first, first + count, batch):
+        generators = streams(seed, "sample", range(start, min(start + batch, first + count)))
+        *_, last = sample(model, schedule, shape, generators, steps, eta, device)
+        yield last.x_t.clamp(-1, 1)

@@ -15,7 +15,7 @@ from torch import Tensor
 from emlib.diffusion import SampleStep
 from emlib.operators import Measurements, Operator
 from emlib.posterior import Sampler
-from emlib.rng import streams
+from emlib.runtime.rng import streams
 from emlib.schedule import linear_schedule
 
 

@@ -10,10 +10,10 @@ import torch
 from torch import Generator, Tensor, nn
 
 from emlib.diffusion import Eps, check_images, diffusion_loss
-from emlib.placing import placed, sent
-from emlib.ranks import parallel, ranks
+from emlib.runtime.device import placed, sent
+from emlib.runtime.distributed import parallel, ranks
+from emlib.runtime.precision import FLOAT32, Speed, quick
 from emlib.schedule import Schedule
-from emlib.speed import FLOAT32, Speed, quick
 
 Loss = Callable[[Eps, Schedule, Tensor, Tensor, Tensor], Tensor]
 """(network, noise levels, rows of ``images`` [B, C, H, W], times [B], normal noise like the rows) -> a number."""
@@ -66,7 +66,7 @@ def train(
         model: the network; changed in place.
         schedule: the noise levels.
         images: [N, C, H, W], on [-1, 1] for the diffusion loss; another loss may want noisy pictures, or masks as
-            further channels. They may lie anywhere, in a mapped file too (:mod:`emlib.placing`).
+            further channels. They may lie anywhere, in a mapped file too (:mod:`emlib.runtime.device`).
         steps: number of updates, at least 1.
         batch: pictures in an update; drawn anew from all N each time.
         lr: highest learning rate.
@@ -92,7 +92,7 @@ def train(
     if batch % here.world:
         raise ValueError(f"a batch of {batch} pictures does not divide among {here.world} processes; change either")
     device = next(model.parameters()).device
-    images = placed(images, device)
+    images, schedule = placed(images, device), schedule.to(device)
     rng = Generator().manual_seed(seed)
     ema = copy.deepcopy(model).eval().requires_grad_(False)
     # On a GPU one kernel updates all weights; on a CPU the plain loop's bits are those of the recorded runs.

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from emlib.files import read_tensors, whole
+from emlib.runtime.files import read_tensors, whole
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from functools import partial
 import torch
 
 import emlib
-from emlib.ranks import joined
+from emlib.runtime.distributed import joined
 
 UNET = emlib.UNetConfig(channels=(8, 16), groups=4)
 SETTINGS = emlib.EMSettings(

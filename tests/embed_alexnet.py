@@ -14,8 +14,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from emlib.files import whole
-from emlib.metrics import ALEXNET_FILE, ALEXNET_NOTE, read_features
+from emlib.metrics.alexnet import ALEXNET_FILE, ALEXNET_NOTE, read_features
+from emlib.runtime.files import whole
 
 OUT = Path(__file__).resolve().parent.parent / "data" / "checkpoints" / "alexnet-features.safetensors"
 

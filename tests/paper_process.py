@@ -13,7 +13,7 @@ import time
 import torch
 
 import emlib
-from emlib.ranks import joined
+from emlib.runtime.distributed import joined
 
 UNET = emlib.UNetConfig(channels=(8, 16), groups=4)
 SETTINGS = emlib.EMSettings(

@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from emlib.display import duration
-from emlib.results import read_result
+from emlib.runs.record import read_result
+from emlib.viz.display import duration
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "data" / "results"

@@ -10,7 +10,7 @@ import torch
 import emlib
 from emlib.baselines import ambient, noise2self, run_diem, sure_score
 from emlib.baselines.classical import WEIGHTS, classical, deconvolved, interpolated
-from emlib.starts import fit_gaussian
+from emlib.em.initial import fit_gaussian
 
 
 def lowest(loss, step=0.2):

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import emlib
-from emlib.results import read_result
+from emlib.runs.record import read_result
 
 FOLDER = Path(__file__).resolve().parent.parent / "benchmarks"
 # column that names a row, and rows that must be there
@@ -176,7 +176,7 @@ def test_each_prior_is_drawn_from_in_each_way(script, tmp_path, capsys, monkeypa
     # the first crowd is the one that the tables take, the others are those of ancestral sampling
     net, schedule = emlib.load_unet(prior).eval(), emlib.linear_schedule()
     for x, (steps, eta) in zip(crowds, [(p.sample_steps, 0.0), (2, 1.0), (3, 1.0)], strict=True):
-        wanted = torch.cat(list(emlib.evaluate.draw(net, schedule, (1, 28, 28), p.samples, steps, 4, eta=eta)))
+        wanted = torch.cat(list(emlib.diffusion.draw(net, schedule, (1, 28, 28), p.samples, steps, 4, eta=eta)))
         torch.testing.assert_close(x, wanted, rtol=1e-3, atol=1e-3)
     assert (crowds[1] - crowds[0]).abs().mean() > 2e-3
     crowds.clear()

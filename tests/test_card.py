@@ -10,10 +10,10 @@ import yaml
 from diffusers import UNet2DModel
 
 import emlib
-from emlib import presets
-from emlib.__main__ import main
-from emlib.card import model_card
-from emlib.files import read_notes
+from emlib.cli.main import main
+from emlib.hub.card import model_card
+from emlib.runs import presets
+from emlib.runtime.files import read_notes
 
 CFG = emlib.UNetConfig(channels=(8, 16), groups=4, patch=1)
 
@@ -24,8 +24,7 @@ def toy(monkeypatch, tmp_path):
     em = replace(presets.SMOKE.em, init_updates=2, m_updates=2)
     p = replace(presets.SMOKE, name="toy", em=em, samples=4, prior_updates=60, unet=CFG)
     monkeypatch.setitem(presets.PRESETS, "toy", p)
-    monkeypatch.setattr("emlib.evaluate.alexnet_missing", lambda: "left out of this test")
-    monkeypatch.setattr("emlib.metrics.alexnet_missing", lambda: "left out of this test")
+    monkeypatch.setattr("emlib.metrics.alexnet.alexnet_missing", lambda: "left out of this test")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -86,7 +85,7 @@ def test_a_prior_of_em_carries_its_run_into_the_card(toy):
         assert "2 time(s) over" in card
         assert "MIT licence, Zalando SE" in card
         assert '"sampler": "mmps"' in card
-    record = emlib.results.read_result(toy / "run" / "result.json")
+    record = emlib.runs.record.read_result(toy / "run" / "result.json")
     assert "## Numbers" not in bare
     rows = table(full.split("## Numbers")[1])
     assert rows[0][0] == "iteration"

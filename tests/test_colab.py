@@ -174,7 +174,7 @@ def test_the_first_cell_installs_what_is_missing_and_nothing_else(book_wheel, tm
     assert "preset smoke" in said
     assert "corrupted: (8500, 1, 28, 28)" in said
     # and every number can be had, with no weights in PyTorch's cache
-    code = "import emlib; print(emlib.alexnet_missing() or emlib.metrics.alexnet_path())"
+    code = "import emlib; print(emlib.alexnet_missing() or emlib.metrics.alexnet.alexnet_path())"
     said = colab.run(code, TORCH_HOME=str(tmp_path))
     assert Path(said.strip()) == Path(place).parent / "_data" / "checkpoints" / "alexnet-features.safetensors"
 

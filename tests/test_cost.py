@@ -7,9 +7,11 @@ import pytest
 import torch
 
 import emlib
-from emlib import cost
-from emlib.guidance import CALLS
-from emlib.presets import PRESETS
+from emlib.cli import cost as cli
+from emlib.guidance.search import CALLS
+from emlib.planning import cost
+from emlib.runs.presets import PRESETS
+from emlib.runtime.durations import short_duration
 
 TINY = replace(
     PRESETS["smoke"],
@@ -211,7 +213,7 @@ def test_the_total_adds_up():
 
 def test_a_table_has_a_line_a_stage_and_a_total():
     stages = cost.plan(TINY, 1e12)
-    head, *lines = cost.table(stages).splitlines()
+    head, *lines = cost.as_text(stages).splitlines()
     assert [line.split("  ")[0] for line in lines] == [*(s.name for s in stages), "total"]
     assert len({len(line) for line in (head, *lines)}) == 1
 
@@ -225,7 +227,7 @@ def test_numbers_keep_three_digits():
         "5 G",
         "1.6 E",
     ]
-    assert [cost.duration(s) for s in (0.5, 119, 120, 7200, 3 * 86400, 1e8)] == [
+    assert [short_duration(s) for s in (0.5, 119, 120, 7200, 3 * 86400, 1e8)] == [
         "0.5 s",
         "119 s",
         "2 min",
@@ -259,15 +261,15 @@ def test_what_is_not_there_is_refused_beside_what_is(call, says):
 
 def words(*args):
     parser = argparse.ArgumentParser()
-    cost.add_arguments(parser)
+    cli.add_arguments(parser, [])
     return parser.parse_args(args)
 
 
 def test_the_command_prints_the_plan(capsys):
-    cost.cost_command(words("--preset", "smoke", "--device", "T4", "--sampler", "dps", "--scale", "2"))
+    cli.run(words("--preset", "smoke", "--device", "T4", "--sampler", "dps", "--scale", "2"))
     out = capsys.readouterr().out
     assert "8.1 TFLOP/s at its peak, of which a share of 0.3 is assumed" in out
-    assert cost.table(cost.plan(PRESETS["smoke"], 0.3 * 8.1e12, "dps", searched=False)) in out
+    assert cost.as_text(cost.plan(PRESETS["smoke"], 0.3 * 8.1e12, "dps", searched=False)) in out
 
 
 @pytest.mark.parametrize(
@@ -275,7 +277,7 @@ def test_the_command_prints_the_plan(capsys):
 )
 def test_the_command_refuses_bad_words(args, says):
     with pytest.raises(ValueError, match=says):
-        cost.cost_command(words(*args))
+        cli.run(words(*args))
 
 
 def test_every_field_of_a_stage_is_explained():

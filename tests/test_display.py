@@ -11,8 +11,9 @@ from bs4 import BeautifulSoup
 from jupyter_client.manager import start_new_kernel
 from PIL import Image
 
-from emlib import display, viz
-from emlib.results import read_result, write_result
+from emlib import viz
+from emlib.runs.record import read_result, write_result
+from emlib.viz import display
 
 NASTY = 'λ < 1 & "sharp" <script>'
 GREY = np.arange(24, dtype=np.uint8).reshape(4, 6)

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 import emlib
-from emlib.progress import watch
-from emlib.settings import over
+from emlib.em.settings import over
+from emlib.runs.progress import watch
 
 RECONSTRUCTIONS = ["reconstructions_01.npy", "reconstructions_02.npy"]
 SETTINGS = emlib.EMSettings(
@@ -136,7 +136,7 @@ def test_no_two_trainings_of_a_run_nor_of_neighbouring_seeds_draw_the_same_numbe
         seeds.append(seed)
         return emlib.train(model, schedule, images, updates, batch, lr, seed, *more, **named)
 
-    monkeypatch.setattr("emlib.em.train", train)
+    monkeypatch.setattr("emlib.em.loop.train", train)
     for seed in (1, 2):
         finished(em(tiny, schedule, seed=seed))
     assert len(set(seeds)) == len(seeds) == 8

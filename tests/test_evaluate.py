@@ -2,7 +2,6 @@ import pytest
 import torch
 
 import emlib
-from emlib import evaluate
 
 
 def everything(net, schedule, **settings):
@@ -34,7 +33,7 @@ def test_a_batch_is_given_out_before_the_next_is_drawn(net, schedule):
 
 
 def test_without_alexnet_only_psnr_is_scored(monkeypatch):
-    monkeypatch.setattr(evaluate, "alexnet_missing", lambda: "no weights here")
+    monkeypatch.setattr("emlib.metrics.alexnet.alexnet_missing", lambda: "no weights here")
     x, truth = torch.rand(2, 4, 1, 8, 8)
     assert emlib.against_truth(x, truth) == {"PSNR": pytest.approx(emlib.psnr(x, truth).mean().item())}
     assert emlib.features_or_none(x) is None

@@ -11,11 +11,14 @@ from PIL import Image
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 import emlib
-from emlib import evaluate, experiment, gathering, presets, variations
-from emlib.__main__ import main
-from emlib.contenders import Outcome, Setting
-from emlib.experiment import METHODS
-from emlib.starts import fit_gaussian
+from emlib.cli import experiment
+from emlib.cli.main import main
+from emlib.em.initial import fit_gaussian
+from emlib.experiments import ablations, table
+from emlib.experiments.base import Outcome, Setting
+from emlib.experiments.methods import METHODS
+from emlib.metrics import summary
+from emlib.runs import presets
 
 
 @pytest.fixture
@@ -25,8 +28,7 @@ def toy(monkeypatch, tmp_path):
     unet = emlib.UNetConfig(channels=(8, 16), groups=4)
     p = replace(presets.SMOKE, name="toy", em=em, samples=4, unet=unet, prior_updates=8, held_out=3, observations=6)
     monkeypatch.setitem(presets.PRESETS, "toy", p)
-    for module in ("evaluate", "metrics"):
-        monkeypatch.setattr(f"emlib.{module}.alexnet_missing", lambda: "left out of this test")
+    monkeypatch.setattr("emlib.metrics.alexnet.alexnet_missing", lambda: "left out of this test")
     # sixteen eigenvalue problems of 784 numbers are most of the time of a toy
     monkeypatch.setattr("emlib.baselines.diem.fit_gaussian", partial(fit_gaussian, iterations=1))
     monkeypatch.chdir(tmp_path)
@@ -50,7 +52,7 @@ def record(toy, name="toy"):
     """What was gathered; beside the recorded tables only where no other preset was asked for."""
     own = toy / "data" / "results" / f"{name}.json"
     (found,) = [file for file in (own, *toy.glob(f"runs/{name}-*.json")) if file.is_file()]
-    return emlib.results.read_result(found)
+    return emlib.runs.record.read_result(found)
 
 
 def rows(toy, name="toy"):
@@ -120,7 +122,7 @@ def test_the_experiments_that_come_with_the_project_are_whole():
 def test_every_start_runs(toy, monkeypatch, task):
     photographs(toy / "mine", 20)
     monkeypatch.setenv("EMLIB_PICTURES", str(toy / "mine"))
-    monkeypatch.setattr("emlib.variations.fit_gaussian", partial(fit_gaussian, iterations=1))
+    monkeypatch.setattr("emlib.experiments.ablations.fit_gaussian", partial(fit_gaussian, iterations=1))
     assert main(["experiment", f"starts-embedded-{task}", "--preset", "toy", "--seeds", "0"]) == 0
     found = {}
     for row in rows(toy, f"starts-embedded-{task}"):
@@ -133,8 +135,8 @@ def test_every_start_runs(toy, monkeypatch, task):
 
 def test_what_clean_pictures_are_worth(toy, monkeypatch):
     seen = []
-    real = variations.trained_on
-    monkeypatch.setattr(variations, "trained_on", lambda s, x, n: seen.append((len(x), n)) or real(s, x, n))
+    real = ablations.trained_on
+    monkeypatch.setattr(ablations, "trained_on", lambda s, x, n: seen.append((len(x), n)) or real(s, x, n))
     words = ["experiment", "worth-embedded", "--preset", "toy", "--methods", "clean-50", "clean-300", "--seeds", "0"]
     assert main(words) == 0
     assert seen == [(50, 12), (300, 12)]  # three iterations, not one: two M-steps of two updates more
@@ -149,9 +151,9 @@ def test_the_prior_that_a_method_came_to_is_kept_and_draws_what_the_table_shows(
     assert main(["experiment", "toy"]) == 0
     (file,) = (toy / "runs" / "toy" / "seed-0").glob("*.safetensors")
     assert file.name == "ceiling.safetensors"
-    kept = gathering.pictures_of(toy / "data" / "results" / "toy", ["ceiling"])[1]["ceiling"]
+    kept = table.pictures_of(toy / "data" / "results" / "toy", ["ceiling"])[1]["ceiling"]
     schedule = emlib.linear_schedule()
-    drawn = emlib.evaluate.draw(emlib.load_unet(file).eval(), schedule, (1, 28, 28), len(kept), 2)
+    drawn = emlib.diffusion.draw(emlib.load_unet(file).eval(), schedule, (1, 28, 28), len(kept), 2)
     torch.testing.assert_close(torch.cat(list(drawn)), kept, atol=0.01, rtol=0)
 
 
@@ -160,16 +162,16 @@ def test_starts_take_the_pictures_that_they_name(toy):
     task = emlib.make_task(p, "mask")
     other = torch.full((2, 1, 28, 28), 0.5)
     s = Setting(p, task, emlib.linear_schedule(), 0, toy, other)
-    assert torch.equal(variations.clean_pictures(500)(s)[: p.clean], task.clean)
-    assert len(variations.clean_pictures(500)(s)) == 500
-    assert variations.other_pictures(s) is other
-    assert torch.equal(variations.preprocessed_pictures(s), task.measurements.y[:6])
+    assert torch.equal(ablations.clean_pictures(500)(s)[: p.clean], task.clean)
+    assert len(ablations.clean_pictures(500)(s)) == 500
+    assert ablations.other_pictures(s) is other
+    assert torch.equal(ablations.preprocessed_pictures(s), task.measurements.y[:6])
     few = replace(s, preset=replace(p, clean=4))
-    assert torch.equal(variations.preprocessed_pictures(few), task.measurements.y[:4])
+    assert torch.equal(ablations.preprocessed_pictures(few), task.measurements.y[:4])
     with pytest.raises(ValueError, match="has 500 clean pictures kept apart, but the experiment names 501"):
-        variations.clean_pictures(501)(s)
+        ablations.clean_pictures(501)(s)
     with pytest.raises(ValueError, match="name it as other"):
-        variations.other_pictures(replace(s, other=None))
+        ablations.other_pictures(replace(s, other=None))
 
 
 def test_fewer_iterations_cut_every_budget(toy):
@@ -230,7 +232,7 @@ def test_a_method_that_was_stopped_halfway_goes_on_and_says_so(toy, monkeypatch)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("emlib.contenders.reconstruct", stops)
+        patch.setattr("emlib.experiments.base.reconstruct", stops)
         with pytest.raises(KeyboardInterrupt):
             main(["experiment", "toy"])
     done = toy / "runs" / "toy" / "seed-0" / "em-mmps" / "prior_01.safetensors"
@@ -263,7 +265,7 @@ def test_pictures_are_those_of_the_seed_that_has_most(toy):
     before = (toy / "data" / "results" / "toy.png").read_bytes()
     assert main(["experiment", "toy"]) == 0
     assert (toy / "data" / "results" / "toy.png").read_bytes() != before
-    kept = gathering.kept_pictures(toy / "data" / "results" / "toy" / "seed-1" / "observed.safetensors")
+    kept = table.kept_pictures(toy / "data" / "results" / "toy" / "seed-1" / "observed.safetensors")
     task = emlib.make_task(presets.PRESETS["toy"], "mask", seed=1)
     torch.testing.assert_close(kept["truth"], task.held_out_truth[:10], rtol=0, atol=1e-6)  # bytes to begin with
     torch.testing.assert_close(kept["as it is"], task.held_out.y[:10], rtol=0, atol=0.004)  # to the nearest byte
@@ -275,8 +277,8 @@ def test_another_preset_leaves_the_recorded_table_alone(toy):
     before = rows(toy)
     assert main(["experiment", "toy", "--preset", "smoke"]) == 0
     recorded = toy / "data" / "results" / "toy.json"
-    assert emlib.results.read_result(recorded)["rows"] == before
-    assert emlib.results.read_result(toy / "runs" / "toy-smoke.json")["settings"]["preset"] == "smoke"
+    assert emlib.runs.record.read_result(recorded)["rows"] == before
+    assert emlib.runs.record.read_result(toy / "runs" / "toy-smoke.json")["settings"]["preset"] == "smoke"
 
 
 def test_a_row_is_kept_with_the_sizes_that_it_was_made_with(toy):
@@ -326,7 +328,7 @@ def test_what_the_last_e_step_drew_is_scored_apart_from_what_the_prior_draws(toy
         asked.append(x)
         return {} if x is None else {"FD-AlexNet": float(len(asked)), "n": len(x)}
 
-    monkeypatch.setattr(evaluate, "with_floor", scored)
+    monkeypatch.setattr(summary, "with_floor", scored)
     write(toy, methods=["em-mmps"])
     assert main(["experiment", "toy"]) == 0
     (row,) = rows(toy)
@@ -364,10 +366,10 @@ def test_ssim_of_two_flat_pictures_is_known():
 
 
 def test_the_bootstrap_interval_is_that_of_a_normal_mean(monkeypatch):
-    monkeypatch.setattr(evaluate, "alexnet_missing", lambda: "left out of this test")
+    monkeypatch.setattr("emlib.metrics.alexnet.alexnet_missing", lambda: "left out of this test")
     truth = torch.zeros(400, 1, 16, 16)
     x = truth + 0.1 * (1 + 0.5 * torch.rand(400, 1, 1, 1))
-    row, values = evaluate.with_interval(x, truth), emlib.psnr(x, truth)
+    row, values = summary.with_interval(x, truth), emlib.psnr(x, truth)
     half = 1.96 * values.std().item() / 20
     assert row["PSNR"] == pytest.approx(values.mean().item())
     assert row["PSNR_high"] - row["PSNR"] == pytest.approx(half, rel=0.15)
@@ -375,10 +377,10 @@ def test_the_bootstrap_interval_is_that_of_a_normal_mean(monkeypatch):
 
 
 def test_the_floor_is_the_distance_of_two_real_crowds(monkeypatch):
-    monkeypatch.setattr(evaluate, "alexnet_features", lambda x: x.flatten(1))
+    monkeypatch.setattr(summary, "alexnet_features", lambda x: x.flatten(1))
     real, samples = torch.randn(60, 4), torch.randn(20, 1, 2, 2) + 1
-    row = evaluate.with_floor(samples, real)
+    row = summary.with_floor(samples, real)
     assert row["n"] == 20
     assert row["floor"] == pytest.approx(emlib.frechet_distance(real[:20], real[20:]))
     assert row["FD-AlexNet"] == pytest.approx(emlib.frechet_distance(samples.flatten(1), real))
-    assert evaluate.with_floor(samples[:4], real) == evaluate.with_floor(None, real) == {}
+    assert summary.with_floor(samples[:4], real) == summary.with_floor(None, real) == {}

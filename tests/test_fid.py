@@ -11,10 +11,10 @@ import torch
 from torch_fidelity import feature_extractor_inceptionv3 as package
 from torchmetrics.image.fid import NoTrainInceptionV3
 
-from emlib import fid
-from emlib.__main__ import main
-from emlib.data import from_bytes, from_pixels, to_pixels
-from emlib.frechet import statistics
+from emlib.cli.main import main
+from emlib.data.pixels import from_bytes, from_pixels, to_pixels
+from emlib.metrics import fid
+from emlib.metrics.frechet import statistics
 
 
 @pytest.fixture(scope="module")

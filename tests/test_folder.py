@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import emlib
-from emlib.folder import RunFolder, fingerprint
+from emlib.em.checkpoint import RunFolder, fingerprint
 
 LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 

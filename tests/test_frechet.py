@@ -4,7 +4,7 @@ import torch
 from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
 from torchmetrics.image.fid import _compute_fid
 
-from emlib.frechet import Statistics, distance, merged, statistics
+from emlib.metrics.frechet import Statistics, distance, merged, statistics
 
 FULL, DEFICIENT = (400, 300, 64), (40, 30, 64)
 

@@ -4,9 +4,11 @@ import pytest
 import torch
 
 import emlib
-from emlib import guidance, rules
-from emlib.commands import choose_e_step
-from emlib.guidance import CALLS, PROBE, RULES, SCALES, Trial, oracle, search, searched_dps
+from emlib import guidance
+from emlib.guidance import rules
+from emlib.guidance.search import CALLS, PROBE, RULES, SCALES, search, searched_dps
+from emlib.guidance.sweep import Trial, oracle
+from emlib.runs.build import choose_e_step
 
 NOISE = 0.2
 

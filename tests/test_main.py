@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 
 import emlib
-from emlib import presets
-from emlib.__main__ import main
+from emlib.cli.main import main
+from emlib.runs import presets
 
 
 @pytest.fixture
@@ -15,8 +15,7 @@ def toy(monkeypatch, tmp_path):
     em = replace(presets.SMOKE.em, init_updates=2, m_updates=2)
     p = replace(presets.SMOKE, name="toy", em=em, samples=4, unet=emlib.UNetConfig(channels=(8, 16), groups=4))
     monkeypatch.setitem(presets.PRESETS, "toy", p)
-    monkeypatch.setattr("emlib.evaluate.alexnet_missing", lambda: "left out of this test")
-    monkeypatch.setattr("emlib.metrics.alexnet_missing", lambda: "left out of this test")
+    monkeypatch.setattr("emlib.metrics.alexnet.alexnet_missing", lambda: "left out of this test")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -36,7 +35,7 @@ def test_em_prints_a_table_records_its_numbers_and_draws_a_picture(toy, capsys, 
     assert [
         line.split()[0] for line in said.splitlines() if line.strip().startswith(("observed", "1 ", "2 ", "held"))
     ] == ["observed", "1", "2", "held"]
-    record = emlib.results.read_result("result.json")
+    record = emlib.runs.record.read_result("result.json")
     assert [row["iteration"] for row in record["rows"]] == ["observed", 0, 1, 2, "held out"]
     assert all(-50 < row["PSNR"] < 50 for row in record["rows"] if row["iteration"] != 0)
     assert record["settings"]["preset"] == "toy"

@@ -14,9 +14,9 @@ from torchmetrics.image.fid import _compute_fid
 
 import emlib
 from emlib import metrics
-from emlib.__main__ import main
-from emlib.files import read_notes
-from emlib.metrics import alexnet_features
+from emlib.cli.main import main
+from emlib.metrics.alexnet import alexnet_features
+from emlib.runtime.files import read_notes
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def no_download(monkeypatch):
 def embedded(no_download, tmp_path, monkeypatch):
     """PyTorch's cache is empty: what comes with the project counts."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    return emlib.data.data_dir() / "checkpoints" / "alexnet-features.safetensors"
+    return emlib.data.datasets.data_dir() / "checkpoints" / "alexnet-features.safetensors"
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def in_cache(tmp_path, monkeypatch):
     """A checkpoint as torchvision distributes it, in PyTorch's cache: full float32 numbers and an empty classifier."""
     from torchvision.models import alexnet
 
-    embedded = emlib.data.data_dir() / "checkpoints" / "alexnet-features.safetensors"
+    embedded = emlib.data.datasets.data_dir() / "checkpoints" / "alexnet-features.safetensors"
     weights = {name: x * (1 + 1e-4 * torch.randn_like(x)) for name, x in metrics.read_features(embedded).items()}
     with torch.device("meta"):
         names = alexnet().classifier.state_dict()
@@ -281,10 +281,10 @@ def test_full_precision_without_a_network_ends_in_one_sentence(embedded, monkeyp
 def test_alternation_is_1_for_noise_and_known_for_a_checkerboard_on_noise():
     g = torch.Generator().manual_seed(0)
     z = torch.randn(400, 3, 16, 16, generator=g)
-    assert emlib.metrics.alternation(z) == pytest.approx(1, abs=0.1)
+    assert emlib.metrics.image.alternation(z) == pytest.approx(1, abs=0.1)
     i = torch.arange(16)
     board = (-1.0) ** (i[:, None] + i)
     # |X|^2 of c times the board is (256 c)^2 at its frequency, that of the noise 256 at each
-    assert emlib.metrics.alternation(z + 0.5 * board) == pytest.approx(1 + 256 * 0.25 / 3, rel=0.1)
+    assert emlib.metrics.image.alternation(z + 0.5 * board) == pytest.approx(1 + 256 * 0.25 / 3, rel=0.1)
     with pytest.raises(ValueError, match="5 x 5"):
-        emlib.metrics.alternation(torch.zeros(1, 1, 5, 5))
+        emlib.metrics.image.alternation(torch.zeros(1, 1, 5, 5))

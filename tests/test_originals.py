@@ -15,7 +15,7 @@ from torchvision import transforms
 from torchvision.datasets import CIFAR10, CelebA
 
 import emlib
-from emlib import originals
+from emlib.data import sources
 
 
 @pytest.fixture(autouse=True)
@@ -149,14 +149,14 @@ def test_celeba_comes_in_other_sizes_and_in_grey(faces):
 
 
 def test_celeba_is_cut_to_the_papers_number_of_pictures(faces, monkeypatch):
-    assert originals.CELEBA_PICTURES == 30_000
-    monkeypatch.setattr(originals, "CELEBA_PICTURES", 12)
+    assert sources.CELEBA_PICTURES == 30_000
+    monkeypatch.setattr(sources, "CELEBA_PICTURES", 12)
     assert emlib.load("celeba").name == "CelebA (12 training pictures)"
 
 
 def test_celeba_is_decoded_once(faces, monkeypatch):
     before = emlib.load("celeba").fingerprint
-    monkeypatch.setattr("emlib.pictures._picture", lambda *_: pytest.fail("decoded again"))
+    monkeypatch.setattr("emlib.data.decode._picture", lambda *_: pytest.fail("decoded again"))
     assert emlib.load("celeba").fingerprint == before
 
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import emlib
-from emlib import lost
+from emlib.runtime import distributed
 
 SCRIPT = Path(__file__).with_name("paper_process.py")
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(SCRIPT)]
@@ -32,7 +32,7 @@ def _one_thread():
 def run_by_two(folder):
     done = subprocess.run([*TORCHRUN, str(folder)], capture_output=True, text=True, env=ONE_THREAD, timeout=1200)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert lost.MESSAGE not in done.stderr
+    assert distributed.MESSAGE not in done.stderr
     return done.stdout
 
 
@@ -102,7 +102,7 @@ def test_killing_either_process_ends_both_with_one_line_and_a_rerun_ends_as_an_u
     for rank, moment in ((1, "1 E-step 2"), (0, "1 M-step 12")):
         status, said = killed(broken, rank, moment)
         assert status != 0
-        assert said.count(lost.MESSAGE) == 1, said
+        assert said.count(distributed.MESSAGE) == 1, said
         assert not (broken / "prior_01.safetensors").exists()
     run_by_two(broken)
     for k in range(4):
@@ -123,12 +123,12 @@ def test_killing_either_process_ends_both_with_one_line_and_a_rerun_ends_as_an_u
     ],
 )
 def test_a_lost_process_is_told_from_a_mistake(error, is_one):
-    assert lost.of_a_lost_process(error) == is_one
+    assert distributed.of_a_lost_process(error) == is_one
 
 
 def test_a_mistake_of_ones_own_is_passed_on():
     before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(RuntimeError, match="my own"), lost.noticed():
+    with pytest.raises(RuntimeError, match="my own"), distributed.noticed():
         raise RuntimeError("my own")
     assert signal.getsignal(signal.SIGTERM) == before
 
@@ -138,5 +138,5 @@ def test_more_processes_than_gpus_are_refused(monkeypatch):
     monkeypatch.setenv("LOCAL_RANK", "2")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    with pytest.raises(ValueError, match="process 2 has no GPU: there are 2"), emlib.ranks.joined():
+    with pytest.raises(ValueError, match="process 2 has no GPU: there are 2"), emlib.runtime.distributed.joined():
         pass

@@ -15,7 +15,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as tv
 
 import emlib
-from emlib import pictures
+from emlib.data import decode
 
 
 @pytest.fixture(autouse=True)
@@ -46,18 +46,18 @@ def album(tmp_path):
 @pytest.fixture
 def counted(monkeypatch):
     """The files that are decoded, one by one."""
-    seen, plain = [], pictures._picture
+    seen, plain = [], decode._picture
 
     def picture(path, size, channels):
         seen.append(path.name)
         return plain(path, size, channels)
 
-    monkeypatch.setattr(pictures, "_picture", picture)
+    monkeypatch.setattr(decode, "_picture", picture)
     return seen
 
 
 def load(album, size=16, channels=3):
-    return pictures.decoded(album, pictures.pictures_below(album), size, channels)
+    return decode.decoded(album, decode.pictures_below(album), size, channels)
 
 
 def test_pictures_are_torchvisions_central_square_scaled_down(album):
@@ -76,7 +76,7 @@ def test_files_are_taken_folder_by_folder_in_the_order_of_their_paths(tmp_path):
     for name in names:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    found = pictures.pictures_below(tmp_path)
+    found = decode.pictures_below(tmp_path)
     assert set(found) == set(names) - {"a/.png", "a/n.txt"}
     assert [tmp_path / name for name in found] == sorted(tmp_path / name for name in found)
 
@@ -84,11 +84,11 @@ def test_files_are_taken_folder_by_folder_in_the_order_of_their_paths(tmp_path):
 def test_the_fingerprint_is_that_of_the_pixels_however_they_are_cut_into_blocks(album, monkeypatch):
     digest = hashlib.sha256()
     for path in sorted(album.iterdir()):
-        digest.update(pictures._picture(path, 16, 3).tobytes())
+        digest.update(decode._picture(path, 16, 3).tobytes())
     for block, cores in ((1, 3), (5, 2), (256, 1)):
-        monkeypatch.setattr(pictures, "BLOCK", block)
-        monkeypatch.setattr(pictures, "_cores", lambda cores=cores: cores)
-        for note in (pictures.datasets_dir() / "decoded").glob("*.json"):
+        monkeypatch.setattr(decode, "BLOCK", block)
+        monkeypatch.setattr(decode, "_cores", lambda cores=cores: cores)
+        for note in (decode.datasets_dir() / "decoded").glob("*.json"):
             note.unlink()
         pixels, fingerprint = load(album)
         assert fingerprint == digest.hexdigest()[:16] == hashlib.sha256(pixels).hexdigest()[:16]
@@ -161,13 +161,13 @@ def test_what_a_kill_left_halfway_is_not_taken_for_whole(album, datasets, counte
 def test_two_at_once_decode_once(album, counted, monkeypatch):
     """Two threads, whose locks are as apart as those of two processes."""
     together, found = threading.Barrier(2), []
-    plain = pictures._keep
+    plain = decode._keep
 
     def keep(*args):
         together.wait(10)  # both have seen that nothing is there
         plain(*args)
 
-    monkeypatch.setattr(pictures, "_keep", keep)
+    monkeypatch.setattr(decode, "_keep", keep)
     threads = [threading.Thread(target=lambda: found.append(load(album))) for _ in range(2)]
     for thread in threads:
         thread.start()
@@ -208,7 +208,7 @@ def test_a_disk_that_fills_up_costs_a_warning_too(album, datasets, monkeypatch):
 def test_the_default_place_is_in_the_users_cache(monkeypatch, tmp_path):
     monkeypatch.delenv("EMLIB_DATASETS")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert pictures.datasets_dir() == tmp_path / ".cache" / "emlib"
+    assert decode.datasets_dir() == tmp_path / ".cache" / "emlib"
 
 
 def test_of_two_ranks_the_first_decodes_and_both_map_the_same_file(album, datasets):
@@ -216,11 +216,11 @@ def test_of_two_ranks_the_first_decodes_and_both_map_the_same_file(album, datase
         """
         import os, sys
         import emlib
-        from emlib import pictures
-        from emlib.ranks import joined
+        from emlib.data import decode
+        from emlib.runtime.distributed import joined
 
-        plain, count = pictures._picture, []
-        pictures._picture = lambda *args: (count.append(1), plain(*args))[1]
+        plain, count = decode._picture, []
+        decode._picture = lambda *args: (count.append(1), plain(*args))[1]
         with joined() as here:
             split = emlib.load(sys.argv[1], size=16)
             os.write(1, f"{here.rank} {len(count)} {split.fingerprint}\\n".encode())

@@ -5,22 +5,22 @@ import pytest
 import torch
 
 import emlib
-from emlib import placing
+from emlib.runtime import device
 
 CPU = torch.device("cpu")
 
 
 def test_on_the_cpu_pictures_stay_where_they_are():
     x = torch.zeros(2, 3, 4, 4)
-    assert placing.placed(x, CPU) is x
-    assert placing.sent(x, CPU) is x
+    assert device.placed(x, CPU) is x
+    assert device.sent(x, CPU) is x
 
 
 @pytest.mark.parametrize(
     ("size", "free", "fit"), [(614e6, 14e9, True), (1.5e9, 14e9, True), (1.5e9, 11e9, False), (9.8e9, 78e9, False)]
 )
 def test_pictures_may_take_an_eighth_of_what_is_free(size, free, fit):
-    assert placing.fits(int(size), int(free)) == fit
+    assert device.fits(int(size), int(free)) == fit
 
 
 class OnTheWay:
@@ -46,10 +46,10 @@ def test_a_gpu_with_room_gets_the_pictures_and_one_without_their_batches(monkeyp
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 500)
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 200)
     gpu, x = torch.device("cuda", 1), OnTheWay()
-    placing.placed(x, gpu)
+    device.placed(x, gpu)
     assert x.ways == ways
     x = OnTheWay()
-    placing.sent(x, gpu)
+    device.sent(x, gpu)
     assert x.ways == ["pinned", ("cuda:1", True)]
 
 
@@ -70,7 +70,7 @@ def test_training_reads_a_mapped_file_as_it_reads_memory(tiny, schedule, tmp_pat
 def test_on_a_gpu_training_gives_the_same_wherever_the_pictures_lie(tiny, schedule, monkeypatch):
     images, losses = torch.rand(64, 1, 8, 8) * 2 - 1, []
     for share in (1 / 8, 0):
-        monkeypatch.setattr(placing, "SHARE", share)
+        monkeypatch.setattr(device, "SHARE", share)
         model = emlib.build_unet(tiny, 0).cuda()
         losses.append([now.loss for now in emlib.train(model, schedule, images, 4, 8, 1e-2, 0, flip=True)])
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import emlib
-from emlib.data import data_dir
+from emlib.data.datasets import data_dir
 
 N = 4000
 # operator on 4 x 4 pictures and noise

@@ -9,12 +9,14 @@ import torch
 from PIL import Image
 
 import emlib
-from emlib import cost, preflight, presets, room, sizing
-from emlib.__main__ import _parser, main
-from emlib.dry_run import em_stages
-from emlib.job import job_of
-from emlib.preflight import checks
-from emlib.ranks import Ranks
+from emlib.cli.main import main, parser
+from emlib.planning import checks as planning_checks
+from emlib.planning import cost, memory
+from emlib.planning.checks import checks
+from emlib.planning.dry_run import em_stages
+from emlib.runs import presets
+from emlib.runs.job import job_of
+from emlib.runtime.distributed import Ranks
 
 PLENTY = 10**14
 Usage = namedtuple("Usage", "total used free")
@@ -26,7 +28,7 @@ def here(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "sets" / "cifar-10-batches-py").mkdir(parents=True)
     monkeypatch.setenv("EMLIB_DATASETS", str(tmp_path / "sets"))
-    monkeypatch.setattr(room, "free_memory", lambda device="cpu": PLENTY)
+    monkeypatch.setattr(memory, "free_memory", lambda device="cpu": PLENTY)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(PLENTY, 0, PLENTY))
     return tmp_path
 
@@ -43,14 +45,13 @@ def toy(here, monkeypatch):
     )
     p = replace(presets.SMOKE, name="toy", em=em, samples=4, unet=emlib.UNetConfig(channels=(8, 16), groups=4))
     monkeypatch.setitem(presets.PRESETS, "toy", p)
-    monkeypatch.setattr("emlib.dry_run.rate_here", lambda *words: (1e12, "not timed"))
-    monkeypatch.setattr("emlib.metrics.alexnet_missing", lambda: "left out of this test")
-    monkeypatch.setattr("emlib.evaluate.alexnet_missing", lambda: "left out of this test")
+    monkeypatch.setattr("emlib.planning.dry_run.rate_here", lambda *words: (1e12, "not timed"))
+    monkeypatch.setattr("emlib.metrics.alexnet.alexnet_missing", lambda: "left out of this test")
     return here
 
 
 def job(*words):
-    return job_of(_parser().parse_args(["em", *words]))
+    return job_of(parser().parse_args(["em", *words]))
 
 
 def found(*words, device="cpu"):
@@ -65,7 +66,7 @@ def lines(said):
 
 
 def test_the_papers_run_is_planned_without_its_pictures_and_leaves_nothing_behind(here, capsys, monkeypatch):
-    monkeypatch.setattr("emlib.tasks.load", lambda *_, **__: pytest.fail("pictures were read"))
+    monkeypatch.setattr("emlib.runs.task.load", lambda *_, **__: pytest.fail("pictures were read"))
     words = ["em", "--preset", "paper", "--data", "cifar10", "--operator", "mask", "--sampler", "dps", "--dry-run"]
     assert main(words) == 0
     said = capsys.readouterr().out
@@ -111,7 +112,7 @@ def test_data_that_em_would_fetch_is_missing_all_the_same(here):
     check = found("--preset", "pocket-color")["data"]
     assert (check.ok, check.without) == (False, "fetches")
     assert "EMLIB_DATASETS" in check.said
-    preflight.refuse(iter([check]))  # em tries
+    checks.refuse(iter([check]))  # em tries
 
 
 def test_celeba_is_looked_for_and_never_fetched(here):
@@ -140,7 +141,7 @@ def test_a_run_folder_is_free_or_resumed_or_of_another_run(toy, capsys):
 
 def test_the_disk_that_a_run_takes_is_what_was_said(toy):
     asked = job("--preset", "toy", "--folder", "run")
-    need = room.disk_need(asked, em_stages(asked))
+    need = memory.disk_need(asked, em_stages(asked))
     assert main(["em", "--preset", "toy", "--folder", "run"]) == 0
     kept = [file for kind in ("prior_*", "reconstructions_*") for file in (toy / "run").glob(kind)]
     took = sum(file.stat().st_size for file in kept)
@@ -148,7 +149,9 @@ def test_the_disk_that_a_run_takes_is_what_was_said(toy):
     passing = 4 * em_stages(asked)[0].weights + 24 * 28 * 28 * 4
     assert took == pytest.approx(need - passing, rel=0.15)
     (check,) = [check for name, check in found("--preset", "toy", "--folder", "run").items() if name == "disk"]
-    assert check.said.startswith(room.gigabytes(max(0, need - sum(f.stat().st_size for f in (toy / "run").iterdir()))))
+    assert check.said.startswith(
+        memory.gigabytes(max(0, need - sum(f.stat().st_size for f in (toy / "run").iterdir())))
+    )
 
 
 def test_a_full_disk_is_noticed(toy, monkeypatch):
@@ -159,7 +162,7 @@ def test_a_full_disk_is_noticed(toy, monkeypatch):
 
 
 def test_a_batch_must_divide_among_the_processes(toy, monkeypatch):
-    monkeypatch.setattr(preflight, "ranks", lambda: Ranks(0, 3))
+    monkeypatch.setattr(planning_checks, "ranks", lambda: Ranks(0, 3))
     check = found("--preset", "toy")["processes"]
     assert not check.ok
     assert "16 pictures does not divide among 3 processes" in check.said
@@ -172,13 +175,13 @@ def test_too_little_memory_is_noticed_with_the_batch_that_fits(here, monkeypatch
     p, stages = asked.preset, {stage.name: stage for stage in em_stages(asked)}
     pictures = 3 * 4 * 28 * 28 * (p.observations + p.held_out)
     free = (stages["E-step"].activations + pictures) * 0.9
-    monkeypatch.setattr(room, "free_memory", lambda device="cpu": free)
+    monkeypatch.setattr(memory, "free_memory", lambda device="cpu": free)
     check = found(*words)["memory, E-step"]
     assert not check.ok
     batch = int(check.said.split("--e-batch ")[1].split()[0])
     assert 0 < batch < p.em.e_batch
     assert found(*words, "--e-batch", str(batch))["memory, E-step"].ok
-    monkeypatch.setattr(room, "free_memory", lambda device="cpu": 1000)
+    monkeypatch.setattr(memory, "free_memory", lambda device="cpu": 1000)
     assert "smaller preset" in found(*words)["memory, E-step"].said
 
 
@@ -190,14 +193,14 @@ def test_on_a_gpu_its_own_memory_counts_and_that_of_the_pictures(toy):
 @pytest.mark.parametrize(("backward", "train"), [(1, False), (2, False), (1, True)])
 def test_the_batch_that_fits_fits_and_the_next_does_not(backward, train):
     cfg, free = emlib.UNetConfig(channels=(8, 16), groups=4), 30e6
-    batch = sizing.fitting_batch(cfg, 28, free, backward, train)
+    batch = memory.fitting_batch(cfg, 28, free, backward, train)
     weights = 4 * cost.network_cost(cfg, 28).parameters * (5 if train else 2)
 
     def need(n):
         return weights + cost.live_bytes(cfg, 28, n, backward, train)
 
     assert need(batch) <= 0.8 * free < need(batch + 16)
-    assert sizing.fitting_batch(cfg, 28, 1000, backward, train) == 0
+    assert memory.fitting_batch(cfg, 28, 1000, backward, train) == 0
 
 
 @pytest.mark.parametrize("option", ["--e-batch", "--train-batch", "--iterations"])
@@ -208,10 +211,9 @@ def test_sizes_below_one_are_refused(option):
 
 def test_tensorboard_must_be_there_if_it_is_asked_for(toy, monkeypatch):
     assert found("--preset", "toy", "--tensorboard")["TensorBoard"].said == "log in runs/em-mask-mmps-toy/tensorboard"
-    real = preflight.importlib.util.find_spec
-    monkeypatch.setattr(
-        preflight.importlib.util, "find_spec", lambda name: None if name == "tensorboard" else real(name)
-    )
+    real = checks.importlib.util.find_spec
+    find = lambda name: None if name == "tensorboard" else real(name)  # noqa: E731
+    monkeypatch.setattr(planning_checks.importlib.util, "find_spec", find)
     check = found("--preset", "toy", "--tensorboard", "log")["TensorBoard"]
     assert not check.ok
     assert "install it with pip" in check.said
@@ -219,12 +221,12 @@ def test_tensorboard_must_be_there_if_it_is_asked_for(toy, monkeypatch):
 
 def test_free_memory_is_what_psutil_says():
     psutil = pytest.importorskip("psutil")
-    assert emlib.machine.free_memory() <= psutil.virtual_memory().total
+    assert emlib.runtime.device.free_memory() <= psutil.virtual_memory().total
     before = psutil.virtual_memory().available  # what else runs here takes some and gives it back
-    ours = emlib.machine._available()
+    ours = emlib.runtime.device._available()
     after = psutil.virtual_memory().available
     assert 0.8 * min(before, after) <= ours <= 1.2 * max(before, after)
 
 
 def test_a_matmul_rate_is_a_rate():
-    assert 0 < emlib.machine.matmul_rate("cpu", torch.float32, 128) < float("inf")
+    assert 0 < emlib.runtime.device.matmul_rate("cpu", torch.float32, 128) < float("inf")

@@ -6,9 +6,10 @@ import torch
 from PIL import Image
 
 import emlib
-from emlib import cost, tasks
-from emlib.presets import PRESETS
-from emlib.settings import rows_of
+from emlib.em.settings import rows_of
+from emlib.planning import cost
+from emlib.runs import task
+from emlib.runs.presets import PRESETS
 
 SMOKE = PRESETS["smoke"]
 
@@ -182,7 +183,7 @@ def test_a_task_is_the_same_each_time_and_its_seed_changes_masks_but_not_picture
     ],
 )
 def test_bad_values_are_refused_before_any_picture_is_read(monkeypatch, given, says):
-    monkeypatch.setattr(tasks, "load", lambda *_, **__: pytest.fail("pictures were read"))
+    monkeypatch.setattr(task, "load", lambda *_, **__: pytest.fail("pictures were read"))
     with pytest.raises(ValueError, match=says):
         emlib.make_task(SMOKE, **given)
 

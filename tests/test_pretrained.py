@@ -17,8 +17,8 @@ from safetensors.torch import load_file, save_file
 from test_unet import CONFIGS, twin
 
 import emlib
-from emlib import diffusers_layout as layout
-from emlib import pretrained
+from emlib.hub import diffusers as layout
+from emlib.hub import pretrained
 
 CFG = emlib.UNetConfig(in_channels=3, channels=(8, 16), attention=(True, False), groups=4, patch=1)
 

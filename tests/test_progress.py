@@ -10,9 +10,9 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import emlib
-from emlib import presets, progress
-from emlib.__main__ import main
-from emlib.board import board, told
+from emlib.cli.main import main
+from emlib.runs import presets, progress
+from emlib.runs.tensorboard import board, told
 
 
 class Terminal(io.StringIO):
@@ -98,12 +98,11 @@ def test_a_run_keeps_its_curves_in_its_folder_and_a_rerun_adds_none(tmp_path, mo
     em = replace(presets.SMOKE.em, init_updates=2, m_updates=2)
     unet = emlib.UNetConfig(channels=(8, 16), groups=4)
     monkeypatch.setitem(presets.PRESETS, "toy", replace(presets.SMOKE, name="toy", em=em, samples=4, unet=unet))
-    for module in ("evaluate", "metrics"):
-        monkeypatch.setattr(f"emlib.{module}.alexnet_missing", lambda: "left out of this test")
+    monkeypatch.setattr("emlib.metrics.alexnet.alexnet_missing", lambda: "left out of this test")
     words = ["em", "--preset", "toy", "--sampler", "dps", "--scale", "1.5", "--folder", str(tmp_path), "--tensorboard"]
     assert main(words) == 0
     found = curves(tmp_path / "tensorboard")
-    rows = {row["iteration"]: row for row in emlib.results.read_result(tmp_path / "result.json")["rows"]}
+    rows = {row["iteration"]: row for row in emlib.runs.record.read_result(tmp_path / "result.json")["rows"]}
     assert found["EM/PSNR"] == [(k, pytest.approx(rows[k]["PSNR"])) for k in (1, 2)]
     assert found["EM/lambda"] == [(1, 1.5), (2, 1.5)]
     assert [step for step, _ in found["EM/seconds"]] == [0, 1, 2]

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import emlib
-from emlib.ranks import Ranks, ranks
+from emlib.runtime.distributed import Ranks, ranks
 
 SCRIPT = Path(__file__).with_name("em_process.py")
 ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -92,6 +92,6 @@ def test_a_batch_that_does_not_divide_is_refused(tiny, schedule, monkeypatch):
 
 
 def test_several_processes_without_a_folder_are_refused(monkeypatch):
-    monkeypatch.setattr("emlib.folder.ranks", lambda: Ranks(0, 2))
+    monkeypatch.setattr("emlib.em.checkpoint.ranks", lambda: Ranks(0, 2))
     with pytest.raises(ValueError, match="share their work through a folder"):
         next(em_process.loop(None, "clean"))

@@ -3,7 +3,7 @@ import json
 import pytest
 import recorded
 
-from emlib.results import write_result
+from emlib.runs.record import write_result
 
 
 def test_the_list_of_recorded_runs_is_in_step_with_the_files():

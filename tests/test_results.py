@@ -4,8 +4,8 @@ import sys
 
 import pytest
 
-from emlib.files import whole, write_json
-from emlib.results import read_result, write_result
+from emlib.runs.record import read_result, write_result
+from emlib.runtime.files import whole, write_json
 
 ROWS = [{"iteration": 0, "PSNR": 20.75}, {"iteration": 1, "PSNR": 21.5, "note": "λ = 2"}]
 SETTINGS = {"preset": "smoke", "seed": 0, "data": "Fashion-MNIST"}
@@ -26,19 +26,19 @@ def test_a_run_comes_back_as_it_was_written_with_its_provenance(tmp_path, monkey
 def test_the_commit_is_the_one_git_tells_or_it_says_there_is_none(tmp_path, monkeypatch):
     import torch
 
-    from emlib import results
+    from emlib.runs import record
 
-    record = results.provenance()
+    record = record.provenance()
     git = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True)
     expected = git.stdout.strip() if git.returncode == 0 else "not in a git checkout"
     assert record["commit"].removesuffix("+changes") == expected
     assert record["torch"] == torch.__version__.split("+")[0]
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert results.provenance()["commit"] == "not in a git checkout"
+    assert record.provenance()["commit"] == "not in a git checkout"
 
 
 def test_a_benchmark_records_the_script_that_ran(monkeypatch):
-    from emlib.results import command_line
+    from emlib.runs.record import command_line
 
     monkeypatch.setattr(sys, "argv", ["/anywhere/benchmarks/samplers.py", "--quick"])
     assert command_line() == "python benchmarks/samplers.py --quick"
@@ -47,7 +47,7 @@ def test_a_benchmark_records_the_script_that_ran(monkeypatch):
 def test_the_command_keeps_words_that_hold_spaces_together(monkeypatch):
     import shlex
 
-    from emlib.results import command_line
+    from emlib.runs.record import command_line
 
     words = ["em", "--data", "my pictures", "--seed", "1"]
     monkeypatch.setattr(sys, "argv", ["emlib", *words])

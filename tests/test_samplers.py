@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import emlib
-from emlib.data import data_dir
+from emlib.data.datasets import data_dir
 from emlib.posterior.diffpir import diffpir
 from emlib.posterior.dps import dps, dps_squared
 from emlib.posterior.mmps import mmps, posterior_mean

@@ -11,12 +11,14 @@ from PIL import Image
 from torchmetrics.image.fid import _compute_fid
 
 import emlib
-from emlib import presets, reference, sampling
-from emlib.__main__ import main
-from emlib.data import load, to_pixels
-from emlib.ranks import Ranks
-from emlib.reference import Feature, real_statistics, score
-from emlib.sampling import draw_shards, read_shards
+from emlib.cli.main import main
+from emlib.data.datasets import load
+from emlib.data.pixels import to_pixels
+from emlib.metrics import reference
+from emlib.metrics.reference import Feature, real_statistics, score
+from emlib.runs import presets, samples
+from emlib.runs.samples import draw_shards, read_shards
+from emlib.runtime.distributed import Ranks
 
 SHAPE = (1, 8, 8)
 
@@ -30,7 +32,7 @@ def drawn(net, schedule, folder, count, **settings):
 
 @pytest.fixture(autouse=True)
 def _small_shards_on_one_thread(monkeypatch):
-    monkeypatch.setattr(sampling, "SHARD", 32)
+    monkeypatch.setattr(samples, "SHARD", 32)
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -73,11 +75,11 @@ def test_processes_share_what_is_missing(net, schedule, tmp_path, monkeypatch):
     whole, _ = drawn(net, schedule, tmp_path / "whole", 160)
     totals = []
     for rank in range(2):  # in turn, so each makes its own list here: of five shards, then of what the first left
-        monkeypatch.setattr(sampling, "ranks", lambda rank=rank: Ranks(rank, 2))
+        monkeypatch.setattr(samples, "ranks", lambda rank=rank: Ranks(rank, 2))
         totals += [total for _, total in draw_shards(net, schedule, SHAPE, 160, 3, tmp_path)][-1:]
     assert totals == [64, 32]
     assert len(list((tmp_path / "samples").iterdir())) == 4
-    monkeypatch.setattr(sampling, "ranks", lambda: Ranks(0, 1))
+    monkeypatch.setattr(samples, "ranks", lambda: Ranks(0, 1))
     assert torch.equal(drawn(net, schedule, tmp_path, 160)[0], whole)
 
 
@@ -127,7 +129,7 @@ def test_evaluate_records_the_distance_with_its_numbers_and_its_floor(toy, capsy
     said = capsys.readouterr().out
     assert "left out: AlexNet is not there" in said
     assert "40 samples to 40 real pictures" in said
-    record = emlib.results.read_result("out/result.json")
+    record = emlib.runs.record.read_result("out/result.json")
     (row,) = record["rows"]
     data = load("pictures", 28, channels=1)
     real = means(to_pixels(torch.cat([data.clean, data.corrupted, data.held_out])), "cpu")
@@ -149,7 +151,7 @@ def test_evaluate_records_the_distance_with_its_numbers_and_its_floor(toy, capsy
 
 def test_fewer_samples_are_held_against_a_floor_of_as_many(toy):
     assert main([*EVALUATE, "--samples", "12"]) == 0
-    (row,) = emlib.results.read_result("here/result.json")["rows"]
+    (row,) = emlib.runs.record.read_result("here/result.json")["rows"]
     assert (row["n"], row["n_real"], row["n_floor"]) == (12, 40, 12)
 
 
@@ -222,7 +224,7 @@ def test_statistics_of_rounded_weights_are_kept_under_another_name(tmp_path, mon
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     name = reference.FEATURES["fd-alexnet"].network
     assert name() == "alexnet-float16-64px"
-    path = emlib.metrics.alexnet_cached()
+    path = emlib.metrics.alexnet.alexnet_cached()
     path.parent.mkdir(parents=True)
     path.touch()
     assert name() == "alexnet-64px"
@@ -252,7 +254,7 @@ def test_a_file_that_is_no_such_statistics_is_refused(toy):
 def test_two_processes_make_the_same_samples_and_score_as_one(tmp_path, monkeypatch):
     """torchrun over gloo and the true AlexNet; each process draws one of the two shards."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sampling, "SHARD", 256)  # as in the other processes
+    monkeypatch.setattr(samples, "SHARD", 256)  # as in the other processes
     monkeypatch.setenv("EMLIB_DATASETS", str(tmp_path / "datasets"))
     (tmp_path / "pictures").mkdir()
     rng = np.random.default_rng(0)

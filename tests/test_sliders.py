@@ -3,7 +3,7 @@ import math
 import ipywidgets as widgets
 import pytest
 
-from emlib import sliders
+from emlib.viz.widgets import dial
 
 
 @pytest.mark.parametrize(
@@ -18,17 +18,17 @@ from emlib import sliders
     ],
 )
 def test_numbers_get_a_slider_over_all_that_lies_between(values, kind, low, high, start):
-    dial = sliders.dial("guidance_scale", values)
-    assert type(dial) is kind
-    assert dial.min == pytest.approx(low)
-    assert dial.max == pytest.approx(high)
-    assert math.isclose(dial.value, start)
-    assert dial.description == "guidance scale"
+    found = dial("guidance_scale", values)
+    assert type(found) is kind
+    assert found.min == pytest.approx(low)
+    assert found.max == pytest.approx(high)
+    assert math.isclose(found.value, start)
+    assert found.description == "guidance scale"
 
 
 @pytest.mark.parametrize("values", [("DPS", "MMPS"), (True, False), (4,), (1, None)])
 def test_what_has_nothing_in_between_is_chosen_by_name(values):
-    dial = sliders.dial("choice", values)
-    assert isinstance(dial, widgets.SelectionSlider)
-    assert dial.options == values
-    assert dial.value == values[len(values) // 2]
+    found = dial("choice", values)
+    assert isinstance(found, widgets.SelectionSlider)
+    assert found.options == values
+    assert found.value == values[len(values) // 2]

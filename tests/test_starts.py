@@ -4,8 +4,8 @@ import scipy.stats
 import torch
 
 import emlib
+from emlib.em.initial import GaussianPrior
 from emlib.operators import conjugate_gradients
-from emlib.starts import GaussianPrior
 
 
 def test_the_gaussian_priors_answer_is_the_exact_one(gaussian, schedule):

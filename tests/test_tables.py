@@ -5,7 +5,8 @@ import math
 import pytest
 from bs4 import BeautifulSoup
 
-from emlib import tables
+from emlib.experiments import summary
+from emlib.viz import tables
 
 RECORD = {
     "experiment": "toy",
@@ -24,7 +25,7 @@ def _a_fresh_chapter(monkeypatch):
 
 
 def test_seeds_become_one_row_in_the_records_order():
-    scores = tables.over_seeds(RECORD, "PSNR")
+    scores = summary.over_seeds(RECORD, "PSNR")
     assert list(scores) == [("b", "MMPS"), ("a", "DPS")]
     b = scores["b", "MMPS"]
     assert (b.values, b.mean, b.spread, b.low, b.high) == ((20.0, 21.0), 20.5, 1.0, 19.5, 22.0)
@@ -32,7 +33,7 @@ def test_seeds_become_one_row_in_the_records_order():
 
 
 def test_rows_without_a_measure_are_left_out_and_an_interval_may_be_missing():
-    scores = tables.over_seeds(RECORD, "FD")
+    scores = summary.over_seeds(RECORD, "FD")
     assert list(scores) == [("b", "MMPS")]
     assert scores["b", "MMPS"].mean == 4
     assert math.isnan(scores["b", "MMPS"].low)
@@ -40,7 +41,7 @@ def test_rows_without_a_measure_are_left_out_and_an_interval_may_be_missing():
 
 def test_a_measure_that_no_row_has_is_named():
     with pytest.raises(ValueError, match="no row of toy has 'FID'; there are FD, PSNR, PSNR_high"):
-        tables.over_seeds(RECORD, "FID")
+        summary.over_seeds(RECORD, "FID")
 
 
 def test_a_table_has_heads_a_number_and_where_it_came_from():
@@ -62,14 +63,14 @@ def test_rows_of_another_length_are_refused():
 
 
 def test_one_score_is_found_by_method_and_way():
-    assert tables.score(RECORD, "b").mean == 20.5
-    assert tables.score(RECORD, "b", "FD", by="MMPS").values == (3.0, 5.0)
+    assert summary.score(RECORD, "b").mean == 20.5
+    assert summary.score(RECORD, "b", "FD", by="MMPS").values == (3.0, 5.0)
     twice = {**RECORD, "rows": [*RECORD["rows"], {**RECORD["rows"][1], "by": "MMPS", "PSNR": 11.0}]}
-    assert tables.score(twice, "a", by="MMPS").mean == 11
+    assert summary.score(twice, "a", by="MMPS").mean == 11
     with pytest.raises(ValueError, match="a has PSNR in toy by DPS, MMPS; name one"):
-        tables.score(twice, "a")
+        summary.score(twice, "a")
     with pytest.raises(ValueError, match="c has PSNR in toy by none"):
-        tables.score(RECORD, "c")
+        summary.score(RECORD, "c")
 
 
 def test_a_sentence_in_a_cell_breaks_into_lines_and_a_number_does_not():
@@ -81,10 +82,10 @@ def test_a_sentence_in_a_cell_breaks_into_lines_and_a_number_does_not():
 
 def test_methods_are_called_by_their_names_in_the_order_of_our_tables():
     ways = [("start-10", "MMPS"), ("ceiling", "MMPS"), ("observed", "as it is"), ("ceiling", "DPS"), ("ceiling", "DPS")]
-    assert tables.labels(ways) == {
+    assert summary.labels(ways) == {
         ("observed", "as it is"): "broken pictures",
         ("ceiling", "MMPS"): "clean prior, MMPS",
         ("ceiling", "DPS"): "clean prior, DPS",
         ("start-10", "MMPS"): "start-10",
     }
-    assert list(tables.labels(ways).values())[-1] == "start-10"
+    assert list(summary.labels(ways).values())[-1] == "start-10"

@@ -20,7 +20,7 @@ def test_bytes_are_the_pictures_rounded_and_clipped():
 
 
 def test_each_byte_survives_the_way_to_a_tensor_and_back():
-    from emlib.data import from_bytes
+    from emlib.data.pixels import from_bytes
 
     every = np.arange(256, dtype=np.uint8).reshape(1, 16, 16)
     assert np.array_equal(viz.to_bytes(from_bytes(every))[0, ..., 0], every[0])

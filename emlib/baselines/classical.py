@@ -12,9 +12,9 @@ import torch
 from scipy.interpolate import RBFInterpolator
 from torch import Tensor
 
+from emlib.em.initial import preprocessed
 from emlib.operators import Measurements
-from emlib.rng import randn, streams
-from emlib.starts import preprocessed
+from emlib.runtime.rng import randn, streams
 
 WEIGHTS = tuple(10.0 ** (k / 2) for k in range(-18, 0))
 """Tikhonov weights that :func:`deconvolved` chooses from; below the first, float32 has no digits left."""
@@ -23,8 +23,8 @@ WEIGHTS = tuple(10.0 ** (k / 2) for k in range(-18, 0))
 def classical(measurements: Measurements) -> Tensor:
     """The measurements made good by the method of their kind, [N, C, H, W] on [-1, 1].
 
-    Masks are interpolated, noise is smoothed by the Wiener filter of :func:`emlib.starts.preprocessed`, which is told
-    the noise's variance, and blur, like all else, is undone by :func:`deconvolved`.
+    Masks are interpolated, noise is smoothed by the Wiener filter of :func:`emlib.preprocessed`, which is told the
+    noise's variance, and blur, like all else, is undone by :func:`deconvolved`.
     """
     return METHODS[measurements.operator.classical](measurements)
 

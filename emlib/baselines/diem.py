@@ -6,12 +6,12 @@ import functools
 from collections.abc import Iterator
 from pathlib import Path
 
-from emlib.em import Iteration, Progress, run_em
+from emlib.em.initial import fit_gaussian
+from emlib.em.loop import Iteration, Progress, run_em
+from emlib.em.settings import EMSettings
 from emlib.operators import Measurements
 from emlib.posterior import mmps
 from emlib.schedule import Schedule
-from emlib.settings import EMSettings
-from emlib.starts import fit_gaussian
 from emlib.unet import UNetConfig
 
 
@@ -29,7 +29,7 @@ def run_diem(
 
     Args:
         measurements: of N pictures, N in the hundreds at least.
-        unet, schedule, settings, folder, about: as for :func:`emlib.em.run_em`.
+        unet, schedule, settings, folder, about: as for :func:`emlib.em.loop.run_em`.
         e_steps: network calls of a posterior sample.
         cg_steps: conjugate-gradient steps in each.
     """

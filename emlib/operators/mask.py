@@ -11,7 +11,7 @@ from torch import Tensor
 
 from emlib.operators.base import Operator, Parameter
 from emlib.operators.linalg import divide
-from emlib.rng import streams
+from emlib.runtime.rng import streams
 
 
 @dataclass(frozen=True)

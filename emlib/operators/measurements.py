@@ -12,10 +12,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from emlib.diffusion import check_images
-from emlib.files import read_tensors, whole
 from emlib.operators.base import Operator
 from emlib.operators.registry import OPERATORS
-from emlib.rng import randn, streams
+from emlib.runtime.files import read_tensors, whole
+from emlib.runtime.rng import randn, streams
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from torch import Generator
 
 from emlib.diffusion import Eps, SampleStep, predict_x0
 from emlib.operators import Measurements
-from emlib.posterior.reconstruct import GRID_POWER
-from emlib.rng import randn
+from emlib.posterior.base import GRID_POWER
+from emlib.runtime.rng import randn
 from emlib.schedule import Schedule, time_grid
 
 

@@ -9,8 +9,8 @@ from torch import Generator, Tensor
 
 from emlib.diffusion import Eps, SampleStep, check_eta, predict_x0, reverse_step
 from emlib.operators import Measurements
-from emlib.posterior.reconstruct import GRID_POWER
-from emlib.rng import randn
+from emlib.posterior.base import GRID_POWER
+from emlib.runtime.rng import randn
 from emlib.schedule import Schedule, time_grid
 
 

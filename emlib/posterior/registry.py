@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from emlib.diffusion import SampleStep
+from emlib.posterior.base import Sampler
 from emlib.posterior.diffpir import diffpir
 from emlib.posterior.dps import dps
 from emlib.posterior.mmps import mmps
 from emlib.posterior.pigdm import pigdm
-from emlib.posterior.reconstruct import Sampler
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,132 @@
+"""``emlib em``: the loop, a table as it goes, a picture at the end."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from emlib.cli.words import Strangers, add_task, print_row
+from emlib.em.events import Iteration, Progress
+from emlib.em.loop import EStep, run_em
+from emlib.metrics import alexnet, summary
+from emlib.planning.checks import checks, refuse
+from emlib.planning.dry_run import dry_run, em_stages
+from emlib.posterior import reconstruct
+from emlib.runs.build import draw_samples, e_step_of, start_of, task_of
+from emlib.runs.job import Job, job_of
+from emlib.runs.progress import watch
+from emlib.runs.record import write_result
+from emlib.runs.task import Task
+from emlib.runs.tensorboard import board, tell_row, told
+from emlib.runtime.device import pick_device
+from emlib.runtime.distributed import ranks
+from emlib.schedule import Schedule, linear_schedule
+from emlib.viz.figures import save_grid
+
+
+def add_arguments(sub: argparse.ArgumentParser, strangers: Strangers) -> None:
+    """The words of ``emlib em``."""
+    add_task(sub, strangers)
+    sub.add_argument(
+        "--start",
+        default="clean",
+        help="first prior from: clean (a few clean pictures), gaussian (fitted to the measurements), preprocessed "
+        "(filtered measurements) or a folder of other pictures (default: clean)",
+    )
+    sub.add_argument("--iterations", type=int, help="EM iterations (default: the preset's)")
+    sub.add_argument("--folder", type=Path, help="where the run is kept (default: runs/em-OPERATOR-SAMPLER-PRESET)")
+    sub.add_argument("--out", type=Path, help="record the run in this JSON file, with its picture beside it")
+    sub.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="only say what the run would do, cost and need, and whether all of it is there; status 2 if it is not",
+    )
+    sub.add_argument("--e-batch", type=int, help="pictures sampled at a time; changes memory, no picture")
+    sub.add_argument("--train-batch", type=int, help="pictures in an update (default: the preset's)")
+    sub.add_argument(
+        "--tensorboard", nargs="?", const="", metavar="DIR", help="log for TensorBoard, in DIR or in the run's folder"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """``emlib em``, or with ``--dry-run`` its plan alone."""
+    job, device = job_of(args), pick_device()
+    return dry_run(job, device) if args.dry_run else run_job(job, device)
+
+
+def run_job(job: Job, device: str) -> int:
+    """Runs EM; the first process shows, scores and records it, the others work along."""
+    refuse(checks(job, em_stages(job), device))
+    here, schedule = ranks(), linear_schedule().to(device)
+    task = task_of(job).on(device)
+    e_step, start = e_step_of(job, schedule, task.measurements), start_of(job, task, schedule)
+    if here.first:
+        count = len(task.measurements)
+        print(f"EM at preset {job.preset.name}: {count} broken pictures, start {job.start}; kept in {job.folder}")
+    about = {**job.about(), **task.about}
+    loop = run_em(task.measurements, start, job.preset.unet, schedule, e_step, job.settings, job.folder, about)
+    if here.first:
+        _show(job, task, loop, e_step, schedule, device)
+    else:
+        for _ in loop:
+            pass
+    return 0
+
+
+def _show(
+    job: Job, task: Task, loop: Iterator[Progress | Iteration], e_step: EStep, schedule: Schedule, device: str
+) -> None:
+    """A row for each iteration as it comes, and at the end the record and its picture."""
+    real = _features(task)
+    observed = task.measurements.view()
+    begin, shown = time.perf_counter(), {"truth": task.truth, "observed": observed}
+    rows: list[dict[str, Any]] = [{"iteration": "observed", **summary.against_truth(observed, task.truth)}]
+    print_row(rows[-1], head=True)
+    with board(job.board) as tell:
+        for step in watch(told(loop, tell)):
+            rows.append(_scores(job, task, step, real, schedule, device))
+            if step.iteration:
+                shown[f"EM {step.iteration}"] = step.reconstructions
+            tell_row(rows[-1], tell)
+            print_row(rows[-1])
+    rows.append({"iteration": "held out", **_held_out(job, task, e_step, step, schedule)})
+    print_row(rows[-1])
+    save_grid(shown, job.out.with_suffix(".png"))
+    sizes = {"clean": job.preset.clean, "observations": job.preset.observations}
+    settings = {"preset": job.preset.name, **task.about, **job.about(), **asdict(job.settings), **sizes}
+    write_result(job.out, "em", settings, rows, time.perf_counter() - begin)
+    print(f"numbers: {job.out}   picture: {job.out.with_suffix('.png')}")
+
+
+def _scores(
+    job: Job, task: Task, step: Iteration, real: Tensor | None, schedule: Schedule, device: str
+) -> dict[str, Any]:
+    """The row of one iteration: what it drew against the truth, what its prior draws against real pictures."""
+    row: dict[str, Any] = {"iteration": step.iteration, "seconds": round(step.seconds, 1)}
+    if step.iteration:
+        row |= {"phase": step.phase} | ({} if step.scale is None else {"scale": step.scale})
+        row |= summary.against_truth(step.reconstructions, task.truth[list(step.rows)])
+    if real is not None:
+        samples = draw_samples(step.prior, schedule, task, job.preset, job.settings.seed, device)
+        row |= summary.against_real(samples, real)
+    return row
+
+
+def _held_out(job: Job, task: Task, e_step: EStep, step: Iteration, schedule: Schedule) -> dict[str, float]:
+    """Scores of the held-out pictures, drawn as the E-step after the last iteration would."""
+    sampler, settings = e_step(step.prior, step.iteration + 1), job.settings
+    drawn = reconstruct(sampler, step.prior, schedule, task.held_out, settings.seed, "held-out", settings.e_batch)
+    return summary.against_truth(torch.cat(list(drawn)), task.held_out_truth)
+
+
+def _features(task: Task) -> Tensor | None:
+    if missing := alexnet.alexnet_missing():
+        print(f"LPIPS and FD-AlexNet are left out: {missing}")
+    return summary.features_or_none(task.real)

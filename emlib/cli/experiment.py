@@ -1,0 +1,67 @@
+"""``emlib experiment``: runs what has no file yet, then gathers all that have one."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from tqdm import tqdm
+
+from emlib.cli.words import Strangers
+from emlib.experiments.config import check_methods, here, read_experiment
+from emlib.experiments.methods import METHODS
+from emlib.experiments.run import run_missing
+from emlib.experiments.table import gather
+
+
+def add_arguments(sub: argparse.ArgumentParser, strangers: Strangers) -> None:
+    """The words of ``emlib experiment``."""
+    sub.add_argument("name", help="an experiment in experiments/, or the path of a JSON file like them")
+    sub.add_argument(
+        "--data",
+        help="embedded, cifar10, celeba or a folder of pictures (default: the preset's, or EMLIB_PICTURES instead)",
+    )
+    sub.add_argument("--preset", help="other sizes than the experiment's")
+    sub.add_argument("--methods", nargs="+", help=f"only these of {', '.join(METHODS)} (default: all it lists)")
+    sub.add_argument("--seeds", nargs="+", type=int, help="only these (default: all it lists)")
+    sub.add_argument("--folder", type=Path, help="where methods keep what they resume from (default: runs/NAME)")
+    sub.add_argument(
+        "--out",
+        type=Path,
+        help="the gathered table; a file a finished method lies in the folder of the same name "
+        "(default: data/results/NAME.json, with --preset runs/NAME-PRESET.json)",
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Runs what has no file yet, then gathers all that have one."""
+    name, experiment = Path(args.name).stem, read_experiment(args.name)
+    methods, seeds = args.methods or experiment.methods, args.seeds or experiment.seeds
+    listed = tuple(dict.fromkeys([*experiment.seeds, *seeds]))
+    command = whole_command(args, listed if len(listed) > len(experiment.seeds) else ())
+    experiment = replace(experiment, preset=args.preset or experiment.preset, seeds=listed)
+    check_methods(methods)
+    data = args.data or here(experiment.sizes().data)
+    # other sizes are another table, which must not mix with the recorded one
+    own = Path("data") / "results" / name if args.preset is None else Path("runs") / f"{name}-{args.preset}"
+    out = args.out or own.with_name(f"{own.name}.json")
+    folder, kept = args.folder or Path("runs") / own.name, out.with_suffix("")
+    for seed in seeds:
+        part = f"seed-{seed}"
+        for rows in run_missing(experiment, methods, seed, folder / part, kept / part, data):
+            for row in rows:
+                found = [f"{key} {row[key]:.3f}" for key in ("PSNR", "SSIM", "LPIPS", "FD-AlexNet") if key in row]
+                tqdm.write(f"seed {seed}  {row['method']:13} {row['by']:9} {'  '.join(found)}  {row['seconds']:.0f} s")
+    missing = gather(experiment, name, kept, out, command)
+    print(f"numbers: {out}" + (f"   still missing: {', '.join(missing)}" if missing else ""))
+
+
+def whole_command(args: argparse.Namespace, seeds: Iterable[int] = ()) -> str:
+    """The command given, without what takes a part of the table; with these seeds where they aren't its own."""
+    options = {name: getattr(args, name) for name in ("data", "preset", "folder", "out")}
+    words = [word for name, value in options.items() if value is not None for word in (f"--{name}", str(value))]
+    words += ["--seeds", *map(str, seeds)] if seeds else []
+    return shlex.join(["python", "-m", "emlib", "experiment", args.name, *words])

@@ -1,0 +1,257 @@
+r"""The EM loop: from a few clean pictures and many broken ones to a prior of clean pictures.
+
+The E-step draws x ~ p(x | y) for every measurement with the prior at hand, the M-step trains the prior
+on what was drawn (EMDiffusion, algorithm 1). The loop is a generator: it yields :class:`Progress` while
+it works and an :class:`Iteration` when one is done. It never sees the truth; scoring is the caller's.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import asdict
+from math import prod
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from emlib.diffusion import Eps, check_images
+from emlib.em.checkpoint import RunFolder, fingerprint
+from emlib.em.events import Iteration, Progress
+from emlib.em.settings import EMSettings, iterations, rows_of
+from emlib.operators import Measurements
+from emlib.posterior import Sampler, reconstruct
+from emlib.runtime import distributed
+from emlib.runtime.precision import quick
+from emlib.schedule import Schedule
+from emlib.training import train
+from emlib.unet import UNet, UNetConfig, build_unet
+
+EStep = Callable[[Eps, int], Sampler]
+"""(prior, number of the EM iteration) -> the sampler to use; this is where a guidance scale is chosen.
+
+One that searches for the scale may have an attribute ``last``: :func:`run_em` sets it to the last iteration's scale
+before each call, so that a resumed run searches as an unbroken one does (:class:`emlib.guidance.search.SearchedDPS`).
+"""
+
+
+def run_em(
+    measurements: Measurements,
+    start: Tensor | Eps,
+    unet: UNetConfig,
+    schedule: Schedule,
+    e_step: EStep,
+    settings: EMSettings,
+    folder: str | Path | None = None,
+    about: dict[str, str | float] | None = None,
+) -> Iterator[Progress | Iteration]:
+    r"""Runs EM (EMDiffusion, algorithm 1), on one process or on all that ``torchrun`` started.
+
+    Args:
+        measurements: of N pictures; the only thing known of them.
+        start: what to begin with: pictures [M, C, H, W] on [-1, 1] to train the first prior on (a few clean ones, or
+            others, see :mod:`emlib.em.initial`), or the first prior itself, such as :func:`emlib.fit_gaussian`'s.
+        unet: sizes of the network.
+        schedule: the noise levels.
+        e_step: gives the posterior sampler of an iteration.
+        settings: sizes of the loop.
+        folder: where to keep each stage, so that the same call resumes; None keeps nothing on disk.
+        about: settings of the caller that a folder must match too, such as the sampler's name.
+
+    Yields:
+        Progress during the work, an Iteration after each EM iteration.
+
+    Raises:
+        ValueError: at once, if pictures and measurements do not fit, or the folder holds a run of other settings.
+    """
+    if isinstance(start, Tensor):
+        _check_start(start, measurements)
+    keep = RunFolder(None if folder is None else Path(folder))
+    keep.claim(_all_settings(measurements, start, unet, schedule, settings, about or {}), free_to_change(settings))
+    return _loop(measurements, start, unet, schedule, e_step, settings, keep)
+
+
+def _loop(
+    measurements: Measurements,
+    start: Tensor | Eps,
+    unet: UNetConfig,
+    schedule: Schedule,
+    e_step: EStep,
+    settings: EMSettings,
+    keep: RunFolder,
+) -> Iterator[Progress | Iteration]:
+    """The first prior, then E-step and M-step in turn."""
+    device = measurements.y.device
+    begin = time.perf_counter()
+    model: UNet | None = None
+    prior: Eps = start
+    if isinstance(start, Tensor):
+        model = build_unet(unet, settings.seed).to(device)
+        prior = yield from _fit(keep, model, schedule, start, settings, 0, settings.init_updates, settings.init_lr)
+    yield Iteration(0, torch.empty(0, *measurements.image_shape), (), prior, 0, None, time.perf_counter() - begin)
+    for k, phase, scales in iterations(settings):
+        begin = time.perf_counter()
+        rows = rows_of(len(measurements), settings, phase)
+        part = measurements if len(rows) == len(measurements) else measurements.select(rows)  # spares a copy of all
+        if scales and hasattr(e_step, "last"):  # a search starts from the last scale, also when a run resumes
+            e_step.last = scales[-1]
+        x, scale = yield from _e_step(keep, prior, schedule, part, e_step, settings, k)
+        updates, lr = settings.m_updates, settings.m_lr
+        if phase == 2 or model is None:  # fresh weights: after a reset, or after a first prior that is no network
+            model = build_unet(unet, settings.seed * 1000 + k).to(device)
+            updates = settings.phases.reset_updates if phase == 2 else settings.init_updates + settings.m_updates
+            lr = settings.init_lr
+        else:
+            model.load_state_dict(prior.state_dict())  # go on from the averaged weights
+        prior = yield from _fit(keep, model, schedule, x, settings, k, updates, lr)
+        scales.append(scale)
+        yield Iteration(k, x, tuple(rows), prior, phase, scale, time.perf_counter() - begin)
+
+
+def free_to_change(settings: EMSettings) -> tuple[str, ...]:
+    """Settings that a run may be resumed with other values of."""
+    # More iterations are more of the same run, but they would put off a phase 2 that has begun.
+    return ("e_batch", "snapshot") + (("iterations",) if not settings.phases.reset_iterations else ())
+
+
+def _check_start(start: Tensor, measurements: Measurements) -> None:
+    check_images(start)
+    channels = measurements.image_shape[0]
+    if channels != start.shape[1]:
+        raise ValueError(
+            f"measurements have {channels} channels and the clean pictures {start.shape[1]}; "
+            "both must show the same kind of picture"
+        )
+
+
+def _all_settings(
+    measurements: Measurements,
+    start: Tensor | Eps,
+    unet: UNetConfig,
+    schedule: Schedule,
+    settings: EMSettings,
+    about: dict[str, str | float],
+) -> dict[str, object]:
+    """Everything that the run's numbers depend on; a first prior enters by its answer to a fixed question."""
+    if not isinstance(start, Tensor):
+        shape = measurements.image_shape
+        ask = torch.linspace(-1, 1, prod(shape), device=measurements.y.device).view(1, *shape)
+        start = start(ask, torch.tensor([schedule.T // 2], device=ask.device))
+    return {
+        "unet": asdict(unet),
+        **asdict(settings),
+        **about,
+        "operator": measurements.operator.name,
+        "noise_std": measurements.noise_std,
+        "pictures": len(measurements),
+        "inputs": fingerprint(measurements, start, schedule.beta),
+    }
+
+
+def _e_step(
+    keep: RunFolder,
+    prior: Eps,
+    schedule: Schedule,
+    measurements: Measurements,
+    e_step: EStep,
+    settings: EMSettings,
+    k: int,
+) -> Generator[Progress, None, tuple[Tensor, float | None]]:
+    """x_i ~ p_theta(x | y_i) for every measurement, shard by shard, and the scale they were drawn with."""
+    if (done := keep.reconstructions(k)) is None:
+        prior = quick(prior, settings.sampling)
+        yield from _shards(keep, prior, schedule, measurements, _agreed(e_step(prior, k)), settings, k)
+        done = keep.reconstructions(k)
+    x, about = done
+    return x, about.get("scale")
+
+
+def _agreed(sampler: Sampler) -> Sampler:
+    """The sampler with the scale that the first process found; all looked for it on the same pictures."""
+    known = getattr(sampler, "keywords", {})  # of a functools.partial
+    if "scale" not in known:
+        return sampler
+    return functools.partial(
+        sampler.func, *sampler.args, **{**known, "scale": distributed.as_the_first(known["scale"])}
+    )
+
+
+def _shards(
+    keep: RunFolder,
+    prior: Eps,
+    schedule: Schedule,
+    measurements: Measurements,
+    sampler: Sampler,
+    settings: EMSettings,
+    k: int,
+) -> Generator[Progress, None, None]:
+    """The shards of this process, those from before left as they are; the first process joins all."""
+    total, count = len(measurements), -(-len(measurements) // settings.shard)
+    parts = {
+        i: range(i * settings.shard, min(total, (i + 1) * settings.shard)) for i in distributed.ranks().share(count)
+    }
+    mine, ready = sum(map(len, parts.values())), sum(len(rows) for i, rows in parts.items() if keep.has_shard(k, i))
+    world = distributed.ranks().world  # the others get on as fast
+    yield Progress(k, "E-step", ready, mine, images=world)
+    for i, rows in parts.items():
+        if keep.has_shard(k, i):
+            continue
+        drawn = []
+        for x in reconstruct(
+            sampler, prior, schedule, measurements.select(rows), settings.seed, f"e-step {k}", settings.e_batch
+        ):
+            if not x.isfinite().all():  # before it is kept, or a resumed run would read it
+                raise ValueError(
+                    f"E-step {k} drew pictures that are no numbers (NaN) with the network in "
+                    f"{settings.sampling.precision}; take float32 or bfloat16 for E-steps, or look at the prior"
+                )
+            drawn.append(x.cpu())
+            if sum(map(len, drawn)) == len(rows):  # kept before anyone hears of it
+                keep.save_shard(k, i, torch.cat(drawn))
+            ready += len(x)
+            if ready < mine:
+                yield Progress(k, "E-step", ready, mine, images=world)
+    distributed.wait_for_all()
+    if distributed.ranks().first:
+        scale = getattr(sampler, "keywords", {}).get("scale")  # of a functools.partial
+        keep.join_shards(k, count, total, {"scale": scale, "pictures": total})
+    distributed.wait_for_all()
+    yield Progress(k, "E-step", mine, mine, images=world)
+
+
+def _fit(
+    keep: RunFolder,
+    model: UNet,
+    schedule: Schedule,
+    images: Tensor,
+    settings: EMSettings,
+    k: int,
+    updates: int,
+    lr: float,
+) -> Generator[Progress, None, UNet]:
+    """theta = argmax E[log p_theta(x)], by the diffusion loss; k = 0 is the first prior."""
+    if (done := keep.prior(k)) is not None:
+        return done.to(next(model.parameters()).device)
+    stage, seed = "M-step" if k else "first prior", settings.seed * 1000 + k  # other times and noises in each M-step
+    loop = train(
+        model,
+        schedule,
+        images,
+        updates,
+        settings.train_batch,
+        lr,
+        seed,
+        settings.ema_decay,
+        settings.flip,
+        start=keep.snapshot(k),
+        speed=settings.speed,
+    )
+    for now in loop:
+        if (now.step + 1) % settings.snapshot == 0 and now.step + 1 < updates:
+            keep.save_snapshot(k, now.snapshot())
+        yield Progress(k, stage, now.step + 1, updates, now.loss, settings.train_batch)
+    keep.save_prior(k, now.ema)
+    distributed.wait_for_all()
+    return now.ema

@@ -1,0 +1,103 @@
+r"""The rows of an experiment, one small file a method and seed, made into one table with its pictures.
+
+The files of what is finished belong in git, so that another machine may add a method years later.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from emlib.data.pixels import from_pixels, to_pixels
+from emlib.experiments.base import Outcome
+from emlib.runs.record import write_result
+from emlib.runs.task import Task
+from emlib.runtime.files import whole
+from emlib.viz.figures import save_grid
+
+if TYPE_CHECKING:
+    from emlib.experiments.config import Experiment
+
+SHOWN = 10
+"""Pictures of each row that are kept for the figure."""
+
+
+def keep_pictures(outcome: Outcome, samples: Tensor | None, task: Task, path: Path) -> None:
+    """Writes the first pictures of everything, in bytes, for the figure."""
+    shown = {"truth": task.held_out_truth, **outcome.rebuilt} | ({} if samples is None else {"samples": samples})
+    with whole(path) as part:
+        save_file({name: to_pixels(x[:SHOWN]).cpu().contiguous() for name, x in shown.items()}, part)
+
+
+def kept_pictures(path: Path) -> dict[str, Tensor]:
+    """What :func:`keep_pictures` wrote, by its name: [SHOWN, C, H, W] on [-1, 1]."""
+    return {name: from_pixels(x) for name, x in load_file(path).items()}
+
+
+def gather(experiment: Experiment, name: str, kept: Path, out: Path, command: str) -> list[str]:
+    """Writes all rows that there are to one recorded run, and beside it the pictures of the seed that has most: what
+    was restored (NAME.png), and what was drawn from the priors (NAME-samples.png).
+
+    Args:
+        experiment: names methods and seeds.
+        name: of the experiment.
+        kept: holds ``seed-SEED/METHOD.json`` and ``.safetensors``.
+        out: JSON file to write.
+        command: that makes the whole table, whichever parts of it were run by others.
+
+    Returns:
+        What has no file yet.
+    """
+    files = [
+        (method, seed, kept / f"seed-{seed}" / f"{method}.json")
+        for seed in experiment.seeds
+        for method in experiment.methods
+    ]
+    parts = [json.loads(file.read_text()) for _, _, file in files if file.is_file()]
+    missing = [f"{method} (seed {seed})" for method, seed, file in files if not file.is_file()]
+    if parts:
+        task = {key: value for key, value in parts[0]["task"].items() if key != "seed"}
+        commits = sorted({part["commit"] for part in parts})
+        settings = {**asdict(experiment), **task, "commits": commits, "missing": missing}
+        rows = [row for part in parts for row in part["rows"]]
+        write_result(out, name, settings, rows, sum(part["rows"][0]["seconds"] for part in parts), command)
+        _draw(experiment, kept, out)
+    return missing
+
+
+def _draw(experiment: Experiment, kept: Path, out: Path) -> None:
+    shown, drawn = pictures_of(kept, experiment.methods)
+    if shown:
+        save_grid(shown, out.with_suffix(".png"))
+    if drawn:
+        save_grid(drawn, out.with_name(f"{out.stem}-samples.png"))
+
+
+def pictures_of(kept: Path, methods: Iterable[str]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The pictures of the seed that has those of most of these methods; none if no seed has any.
+
+    Args:
+        kept: holds ``seed-SEED/METHOD.safetensors``.
+        methods: in the order that is wanted.
+
+    Returns:
+        Held-out pictures [SHOWN, C, H, W] on [-1, 1]: the truth under ``truth``, what a method made of them under
+        ``METHOD: WAY``; and pictures drawn from each method's prior, by the method's name.
+    """
+    methods, shown, drawn = tuple(methods), {}, {}
+    seeds = [
+        {method: file for method in methods if (file := folder / f"{method}.safetensors").is_file()}
+        for folder in sorted(kept.glob("seed-*"))
+    ]
+    for method, file in max(seeds, key=len, default={}).items():
+        found = kept_pictures(file)
+        shown["truth"] = found.pop("truth")
+        drawn |= {method: found.pop("samples")} if "samples" in found else {}
+        shown |= {f"{method}: {by}": x for by, x in found.items()}
+    return shown, drawn

@@ -1,0 +1,176 @@
+"""Whether a run of EM can start, found out in seconds and without reading a picture: one check a line."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from emlib.data.datasets import CLEAN, HELD_OUT, data_dir
+from emlib.data.decode import datasets_dir, pictures_below
+from emlib.data.sources import celeba_files
+from emlib.em.checkpoint import RunFolder
+from emlib.em.loop import free_to_change
+from emlib.metrics import alexnet
+from emlib.planning.cost import Stage
+from emlib.planning.memory import disk_need, gigabytes, memory_needs
+from emlib.runs.job import Job, check_names
+from emlib.runtime.distributed import ranks
+
+KNOWN = {"embedded": 10_000, "cifar10": 50_000}
+"""Pictures of the data sets that are known by name."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that a run needs.
+
+    Attributes:
+        name: what it is.
+        ok: whether it is there.
+        said: what was found, or the remedy.
+        without: what a run does without it: "stops", "fetches" it, which takes a network, or "goes on".
+    """
+
+    name: str
+    ok: bool
+    said: str
+    without: str = "stops"
+
+    def line(self) -> str:
+        """The check as text."""
+        return f"{'ok' if self.ok else 'missing':8} {self.name}: {self.said}"
+
+
+def checks(job: Job, stages: list[Stage], device: str) -> Iterator[Check]:
+    """All that a run needs, from what costs least to find out.
+
+    Args:
+        job: the run.
+        stages: of :func:`emlib.planning.cost.plan` at any rate; their memory counts.
+        device: "cpu" or "cuda".
+    """
+    yield _tried("task, sampler, scale and start", lambda: check_names(job), f"{job.operator}, {job.sampler}")
+    yield _shared_out(job)
+    yield _data(job)
+    yield _run_folder(job)
+    yield _disk(job, stages)
+    yield from _memory(job, stages, device)
+    yield from _packages(job, device)
+    missing = alexnet.alexnet_missing()
+    yield Check("AlexNet", not missing, missing or f"in {alexnet.alexnet_path()}", without="goes on")
+
+
+def refuse(found: Iterator[Check]) -> None:
+    """Refuses a run that lacks what it cannot do without.
+
+    Raises:
+        ValueError: naming all that is missing.
+    """
+    if lacking := [check.said for check in found if not check.ok and check.without == "stops"]:
+        raise ValueError("; ".join(lacking))
+
+
+def _tried(name: str, work: Callable[[], object], said: str) -> Check:
+    """A check that another part of the library makes, by raising ValueError or not."""
+    try:
+        work()
+    except (ValueError, FileNotFoundError) as error:
+        return Check(name, False, str(error))
+    return Check(name, True, said)
+
+
+def _shared_out(job: Job) -> Check:
+    batch, world = job.settings.train_batch, ranks().world
+    if batch % world:
+        near = batch // world * world
+        said = f"a batch of {batch} pictures does not divide among {world} processes; take another number of them"
+        return Check("processes", False, f"{said}, or --train-batch {near or world}, which is another run")
+    return Check("processes", True, f"{world}, each trains on {batch // world} of {batch} pictures of a batch")
+
+
+def _data(job: Job) -> Check:
+    """Whether the files are there; nothing is opened."""
+    name = job.data
+    if name == "embedded":
+        return _tried("data", lambda: _enough(data_dir(), KNOWN[name], job), "the project's own")
+    root = datasets_dir()
+    if name == "celeba":
+        return _tried("data", lambda: _enough(root, len(celeba_files(root)[1]), job), f"CelebA in {root}")
+    if name == "cifar10":
+        if not (root / "cifar-10-batches-py").is_dir():
+            remedy = "set EMLIB_DATASETS to where it is; otherwise em fetches it (170 MB) first, which takes a network"
+            return Check("data", False, f"CIFAR-10 is not in {root}; {remedy}", without="fetches")
+        return _tried("data", lambda: _enough(root, KNOWN[name], job), f"CIFAR-10 in {root}")
+    root = Path(name)
+    if not root.is_dir():
+        said = f"unknown data {name!r}; take embedded, cifar10, celeba or the path of a folder of pictures"
+        return Check("data", False, said)
+    count = len(pictures_below(root))
+    return _tried("data", lambda: _enough(root, count, job), f"{count} pictures in {root}")
+
+
+def _enough(root: Path, count: int, job: Job) -> None:
+    """Refuses fewer pictures than the preset takes, split in three as :func:`emlib.data.datasets.split` does."""
+    p, clean, held_out = job.preset, min(CLEAN, count // 10), min(HELD_OUT, count // 10)
+    there = {"clean": clean, "corrupted": count - clean - held_out, "held_out": held_out}
+    wanted = {"clean": p.clean, "corrupted": p.observations, "held_out": p.held_out}
+    if short := [f"{wanted[part]} {part} and has {there[part]}" for part in wanted if there[part] < wanted[part]]:
+        raise ValueError(f"preset {p.name} needs of {root} {', '.join(short)}; take a smaller preset or more pictures")
+
+
+def _run_folder(job: Job) -> Check:
+    keep = RunFolder(job.folder)
+    try:
+        keep.refuse_others(job.known(), free_to_change(job.settings))
+    except ValueError as error:
+        return Check("run folder", False, str(error))
+    there = _existing(job.folder)
+    if not (there.is_dir() and os.access(there, os.W_OK)):
+        return Check("run folder", False, f"{there} is no folder that can be written to; name another --folder")
+    if not keep.settings():
+        return Check("run folder", True, f"{job.folder} is free")
+    done = sorted(job.folder.glob("prior_*.safetensors"))
+    last = f"EM iteration {int(done[-1].stem.split('_')[1])}" if done else "its first training"
+    return Check("run folder", True, f"{job.folder} holds this run, which goes on after {last}")
+
+
+def _existing(path: Path) -> Path:
+    """The path, or the nearest folder above it that exists."""
+    path = path.absolute()
+    return next(place for place in (path, *path.parents) if place.exists())
+
+
+def _disk(job: Job, stages: list[Stage]) -> Check:
+    there = sum(file.stat().st_size for file in job.folder.rglob("*") if file.is_file())
+    need, free = max(0, disk_need(job, stages) - there), shutil.disk_usage(_existing(job.folder)).free
+    said = f"{gigabytes(need)} needed in {job.folder}, {gigabytes(free)} free"
+    return Check("disk", need <= free, said + ("" if need <= free else "; name a --folder on a larger disk"))
+
+
+def _memory(job: Job, stages: list[Stage], device: str) -> Iterator[Check]:
+    for need in memory_needs(job, stages, device):
+        said = f"{gigabytes(need.bytes)} needed, {gigabytes(need.free)} free"
+        fits = need.bytes <= need.free
+        yield Check(need.name, fits, said if fits else f"{said}; {need.remedy()}")
+
+
+def _packages(job: Job, device: str) -> Iterator[Check]:
+    if job.board is not None:
+        there = importlib.util.find_spec("tensorboard") is not None
+        remedy = "the package tensorboard is missing: install it with pip, or leave out --tensorboard"
+        yield Check("TensorBoard", there, f"log in {job.board}" if there else remedy)
+    if job.settings.speed.compile or job.settings.sampling.compile:
+        compiler = next(filter(shutil.which, (os.environ.get("CXX", "c++"), "g++", "clang++", "gcc", "cc")), None)
+        triton = device == "cpu" or importlib.util.find_spec("triton") is not None
+        said = f"by {compiler}" if compiler and triton else "torch.compile needs a C++ compiler, and triton on a GPU"
+        yield Check("compilation", bool(compiler and triton), said)
+    if device == "cuda" and "bfloat16" in (job.settings.speed.precision, job.settings.sampling.precision):
+        there = torch.cuda.get_device_capability() >= (8, 0)
+        said = "in hardware" if there else f"{torch.cuda.get_device_name()} has none in hardware, so it will be slow"
+        yield Check("bfloat16", there, said, without="goes on")

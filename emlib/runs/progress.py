@@ -1,0 +1,79 @@
+"""How a person is shown what EM tells: a bar on a terminal, lines in a log file."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Iterator
+
+from tqdm import tqdm
+
+from emlib.em.events import Iteration, Progress
+from emlib.runtime.durations import short_duration
+
+EVERY = 60.0
+"""Seconds between two lines on one stage."""
+
+
+def watch(loop: Iterator[Progress | Iteration]) -> Iterator[Iteration]:
+    """Shows how each stage of EM gets on and passes on what is finished.
+
+    On a terminal and in a notebook a bar, elsewhere a line now and then, since a bar makes a mess of a log file.
+    """
+    show = bars if sys.stderr.isatty() or "ipykernel" in sys.modules else lines
+    for event in show(loop):
+        if isinstance(event, Iteration):
+            yield event
+
+
+def bars(loop: Iterator[Progress | Iteration]) -> Iterator[Progress | Iteration]:
+    """Draws a progress bar for each stage on standard error; passes on everything."""
+    bar = None
+    for event in loop:
+        if isinstance(event, Progress):
+            name = f"EM {event.iteration} {event.stage}"
+            if bar is None or bar.desc != name:
+                bar = tqdm(total=event.total, desc=name, leave=False)
+            bar.update(event.done - bar.n)
+            if event.done == event.total:
+                bar.close()
+        yield event
+
+
+def lines(loop: Iterator[Progress | Iteration], every: float = EVERY) -> Iterator[Progress | Iteration]:
+    """Writes a line to standard error every so many seconds and at each stage's end; passes on everything."""
+    first, begin, said = None, 0.0, 0.0
+    for event in loop:
+        if isinstance(event, Progress):
+            now = time.perf_counter()
+            if first is None or not same_stage(first, event):
+                first, begin, said = event, now, now
+            if event.done == event.total or now - said >= every:
+                print(in_words(first, event, now - begin), file=sys.stderr, flush=True)
+                said = now
+        yield event
+
+
+def same_stage(a: Progress, b: Progress) -> bool:
+    """Whether two belong to one stage of one EM iteration."""
+    return (a.iteration, a.stage) == (b.iteration, b.stage)
+
+
+def images_per_second(first: Progress, now: Progress, seconds: float) -> float:
+    """Pictures a second, of all processes, between two moments of a stage; nan where none were done."""
+    done = (now.done - first.done) * now.images
+    return done / seconds if done and seconds > 0 else math.nan
+
+
+def in_words(first: Progress, now: Progress, seconds: float) -> str:
+    """How far a stage is, such as "EM 3 M-step 1200/10000, loss 0.0312, 512 images/s, 8 min left"."""
+    rate = images_per_second(first, now, seconds)
+    words = [f"EM {now.iteration} {now.stage} {now.done}/{now.total}"]
+    words += [] if math.isnan(now.loss) else [f"loss {now.loss:.4f}"]
+    words += [] if math.isnan(rate) else [f"{rate:.3g} images/s"]
+    if now.done == now.total:
+        words += [f"took {short_duration(seconds)}"]
+    elif not math.isnan(rate):
+        words += [f"{short_duration((now.total - now.done) * now.images / rate)} left"]
+    return ", ".join(words)

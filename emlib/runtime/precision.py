@@ -1,0 +1,111 @@
+r"""The same network in fewer bits or compiled: choices of a preset that change speed, and the last digits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+Eps = Callable[[Tensor, Tensor], Tensor]
+"""eps_theta(x_t, t): [B, C, H, W] and times [B] -> [B, C, H, W]; a network or anything that answers as one."""
+
+PRECISIONS = ("float32", "bfloat16", "float16")
+
+
+@dataclass(frozen=True)
+class Speed:
+    """How a network computes.
+
+    Attributes:
+        precision: of convolutions and matrix products; weights, sums and answers stay in float32. bfloat16 needs an
+            A100 or newer to be fast. float16 is for sampling alone, since its gradients underflow in training.
+        compile: whether ``torch.compile`` fuses the network's kernels: minutes at the start, faster from then on.
+            On CPUs it gains nothing.
+    """
+
+    precision: str = "float32"
+    compile: bool = False
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"unknown precision {self.precision!r}; there are {', '.join(PRECISIONS)}")
+
+
+FLOAT32 = Speed()
+"""Plain float32, not compiled."""
+
+
+def filled_up(model: Eps) -> Eps:
+    """The network, which never meets a batch smaller than one before: a rest is filled up to a size that it knows.
+
+    Kernels are compiled for one size, so each further one would take minutes, for the last few pictures of an E-step.
+    """
+    known: list[int] = []
+
+    def eps(x: Tensor, t: Tensor) -> Tensor:
+        n = len(x)
+        size = min((size for size in known if size >= n), default=n)
+        if size not in known:
+            known.append(size)
+        if size > n:
+            x, t = (torch.cat([part, part[-1:].expand(size - n, *part.shape[1:])]) for part in (x, t))
+        return model(x, t)[:n]
+
+    return eps
+
+
+def quick(model: Eps, speed: Speed) -> Eps:
+    """The network as ``speed`` wants it: takes and gives float32, [B, C, H, W] and [B] -> [B, C, H, W]."""
+    if speed.compile and isinstance(model, nn.Module):
+        # Each EM iteration brings another network; the kernels of those before would count against torch's limit of
+        # recompilations, behind which it goes on uncompiled.
+        torch.compiler.reset()
+        model = filled_up(torch.compile(model, dynamic=False))
+    if speed.precision == "float32":
+        return model
+
+    def eps(x: Tensor, t: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, dtype=getattr(torch, speed.precision)):
+            if not x.requires_grad:  # in training, where gradients go to the weights
+                return model(x, t).float()
+            size: list[Tensor] = []
+            return _Shrink.apply(model(_Grow.apply(x, size), t).float(), size)
+
+    return eps
+
+
+class _Shrink(torch.autograd.Function):
+    """Its input; on the way back each picture's gradient is divided by a power of two that makes it about 1.
+
+    A posterior sampler asks for gradients of x0_hat = (x_t - sigma_t eps) / alpha_t, and 1 / alpha_t goes up to 157: in
+    float16, whose largest number is 65,504, they overflow within the network. A network is linear in the gradient that
+    comes in, picture by picture, so :class:`_Grow` puts the factor back where they come out.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, size: list[Tensor]) -> Tensor:
+        ctx.size = size
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        most = grad.flatten(1).abs().amax(1).clamp_min(torch.finfo(torch.float32).tiny)
+        # 2^ceil(log2 m), by which a division changes no digit
+        ctx.size[:] = [torch.exp2(most.log2().ceil()).view(-1, 1, 1, 1)]
+        return grad / ctx.size[0], None
+
+
+class _Grow(torch.autograd.Function):
+    """Its input; on the way back gradients get the size back that :class:`_Shrink` took from them."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, size: list[Tensor]) -> Tensor:
+        ctx.size = size
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        return grad * ctx.size[0], None

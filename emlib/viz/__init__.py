@@ -1,0 +1,18 @@
+"""Pictures of pictures: every figure leaves here with alt text and a caption."""
+
+from emlib.viz.display import explore, figure, frames, provenance
+from emlib.viz.figures import curves, grid, save_grid, tile, to_bytes
+from emlib.viz.tables import table
+
+__all__ = [
+    "curves",
+    "explore",
+    "figure",
+    "frames",
+    "grid",
+    "provenance",
+    "save_grid",
+    "table",
+    "tile",
+    "to_bytes",
+]

@@ -1,0 +1,91 @@
+"""Pictures of pictures: every figure leaves here with alt text and a caption."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import cycle
+from pathlib import Path
+
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from emlib.data.pixels import to_pixels
+
+
+def to_bytes(x: Tensor) -> np.ndarray:
+    """Pictures [N, C, H, W] on [-1, 1] -> bytes [N, H, W, 3]; what lies outside is clipped."""
+    if x.ndim != 4 or x.shape[1] not in (1, 3):
+        raise ValueError(f"pictures must be [N, 1 or 3, H, W], got {tuple(x.shape)}")
+    return to_pixels(x.cpu()).expand(-1, 3, -1, -1).permute(0, 2, 3, 1).numpy()
+
+
+def tile(x: Tensor, columns: int, gap: int = 2) -> np.ndarray:
+    """One picture made of many, [rows H, columns W, 3] bytes with grey gaps."""
+    pixels = to_bytes(x)
+    n, h, w, _ = pixels.shape
+    rows = -(-n // columns)
+    sheet = np.full((rows * (h + gap) - gap, columns * (w + gap) - gap, 3), 160, dtype=np.uint8)
+    for i, picture in enumerate(pixels):
+        top, left = i // columns * (h + gap), i % columns * (w + gap)
+        sheet[top : top + h, left : left + w] = picture
+    return sheet
+
+
+def grid(rows: Mapping[str, Tensor], columns: int = 10) -> Figure:
+    """Rows of pictures, each with its name at the left.
+
+    Args:
+        rows: name of a row -> pictures [N, C, H, W] on [-1, 1]; the first ``columns`` are shown.
+    """
+    columns = min(columns, max(len(x) for x in rows.values()))
+    fig, axes = plt.subplots(len(rows), 1, figsize=(8, 0.86 * len(rows)), squeeze=False)
+    for ax, (name, x) in zip(axes[:, 0], rows.items(), strict=True):
+        ax.imshow(tile(x[:columns], columns), interpolation="nearest")
+        ax.set_yticks([])
+        ax.set_xticks([])
+        ax.spines[:].set_visible(False)
+        ax.set_ylabel(name, rotation=0, ha="right", va="center")
+    fig.tight_layout(pad=0.3)
+    return fig
+
+
+def curves(
+    x: Sequence[float],
+    lines: Mapping[str, Sequence[float]],
+    xlabel: str,
+    ylabel: str,
+    levels: Mapping[str, float] | None = None,
+    ax: plt.Axes | None = None,
+) -> Figure:
+    """Lines over a common axis, told apart by marker as well as by colour; ``levels`` are dashed.
+
+    Args:
+        x: places on the axis.
+        lines: name of a line -> its values.
+        xlabel, ylabel: what the axes show, with units.
+        levels: name -> height of a horizontal line.
+        ax: where to draw; a new figure where None.
+    """
+    if ax is None:
+        _, ax = plt.subplots(figsize=(5, 3.2))
+    for (name, values), marker in zip(lines.items(), "osD^vP*X"[: len(lines)], strict=True):
+        ax.plot(x, values, marker=marker, label=name)
+    for (name, value), colour in zip((levels or {}).items(), cycle(("0.3", "0.6", "tab:red", "tab:purple"))):
+        ax.axhline(value, linestyle="--", color=colour, label=name)
+    ax.set_xlabel(xlabel)
+    ax.set_ylabel(ylabel)
+    ax.grid(alpha=0.3)
+    ax.legend(frameon=False, fontsize=8)
+    return ax.figure
+
+
+def save_grid(rows: Mapping[str, Tensor], path: Path) -> None:
+    """Writes rows of pictures, each with its name, to a file; draws without a screen."""
+    matplotlib.use("Agg")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fig = grid({name: x.cpu() for name, x in rows.items()})
+    fig.savefig(path, dpi=110, bbox_inches="tight", facecolor="white")
+    plt.close(fig)
