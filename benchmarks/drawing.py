@@ -25,8 +25,7 @@ from tqdm import tqdm
 import emlib
 from emlib.experiments.config import here
 from emlib.experiments.run import CROWD
-from emlib.metrics import summary
-from emlib.metrics.alexnet import alexnet_missing
+from emlib.metrics import alexnet, summary
 from emlib.runs.build import draw_samples
 from emlib.runs.record import write_result
 from emlib.unet import load_unet
@@ -46,7 +45,7 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="record the result in this JSON file (default: only print)")
     args = parser.parse_args(words)
     ways = [(name, steps) for name, counts in (("DDIM", args.ddim), ("ancestral", args.ancestral)) for steps in counts]
-    if reason := alexnet_missing():
+    if reason := alexnet.alexnet_missing():
         print(f"drawing: {reason}", file=sys.stderr)
         return 2
     try:

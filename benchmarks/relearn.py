@@ -24,8 +24,7 @@ from tqdm import tqdm
 import emlib
 from emlib.experiments.base import Setting, trained_on
 from emlib.experiments.run import CROWD
-from emlib.metrics import summary
-from emlib.metrics.alexnet import alexnet_missing
+from emlib.metrics import alexnet, summary
 from emlib.runs.build import draw_samples
 from emlib.runs.record import write_result
 from emlib.unet import load_unet
@@ -41,7 +40,7 @@ def main(words: list[str] | None = None) -> int:
     args = parser.parse_args(words)
     p = emlib.preset(args.preset)
     updates = p.prior_updates if args.updates is None else args.updates
-    if reason := alexnet_missing():
+    if reason := alexnet.alexnet_missing():
         print(f"relearn: {reason}", file=sys.stderr)
         return 2
     if lacking := [str(run) for run in args.run if not (run / "settings.json").is_file()]:

@@ -57,7 +57,7 @@ def _shapes(A: Operator, x: Tensor, z: Tensor, tolerance: float) -> None:
     y = A(x)
     _say(isinstance(getattr(A, "name", None), str) and A.name != "", A, "it needs a name, one word")
     _say(y.ndim == 4 and len(y) == len(x), A, f"A(x) must be [B, C', H', W'] for B pictures, got {tuple(y.shape)}")
-    found, wanted = tuple(A.image_shape(tuple(y.shape[1:]))), tuple(x.shape[1:])
+    found, wanted = tuple(A.image_shape((y.shape[1], y.shape[2], y.shape[3]))), tuple(x.shape[1:])
     _say(
         found == wanted,
         A,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Generator, Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from emlib.diffusion import Eps, check_images, diffusion_loss
 from emlib.runtime.device import placed, sent
@@ -154,5 +155,6 @@ def _warm_cosine(step: int, steps: int, warm: int) -> float:
 @torch.no_grad()
 def update_ema(ema: nn.Module, model: nn.Module, decay: float) -> None:
     """Moves the averaged weights towards the network's own, in place."""
-    old, new = list(ema.parameters()), list(model.parameters())
-    torch._foreach_lerp_(old, new, 1 - decay)
+    averaged: list[Tensor] = list(ema.parameters())
+    current: list[Tensor] = list(model.parameters())
+    get_ema_multi_avg_fn(decay)(averaged, current, None)

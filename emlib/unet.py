@@ -11,13 +11,14 @@ import json
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from emlib.runtime.files import read_tensors, whole
+from emlib.runtime.files import atomic_file, read_tensors
 
 
 @dataclass(frozen=True)
@@ -134,6 +135,10 @@ class Resample(nn.Module):
 class Level(nn.Module):
     """The blocks of one resolution on the way down, in the middle or on the way up."""
 
+    attentions: nn.ModuleList
+    downsamplers: nn.ModuleList
+    upsamplers: nn.ModuleList
+
     def __init__(self, widths: list[tuple[int, int]], attention: bool, temb: int, cfg: UNetConfig) -> None:
         super().__init__()
         self.resnets = nn.ModuleList(ResBlock(cin, cout, temb, cfg) for cin, cout in widths)
@@ -180,8 +185,8 @@ class UNet(nn.Module):
         self.conv_norm_out = nn.GroupNorm(cfg.groups, width[0], eps=1e-6)
         self.conv_out = nn.Conv2d(width[0], pixels, 3, padding=1)
         # As in DDPM's own code: each block starts as its shortcut, the network with an answer that ignores x.
-        for last in [self.conv_out, *(m.conv2 for m in self.modules() if isinstance(m, ResBlock))]:
-            nn.init.zeros_(last.weight)
+        for final in [self.conv_out, *(m.conv2 for m in self.modules() if isinstance(m, ResBlock))]:
+            nn.init.zeros_(final.weight)
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         if x.ndim != 4 or x.shape[1] != self.cfg.in_channels or any(side % self.cfg.stride for side in x.shape[2:]):
@@ -192,7 +197,7 @@ class UNet(nn.Module):
         temb = self.time_embedding(time_embedding(t.expand(len(x)), self.cfg.channels[0]).to(x.dtype))
         h = self.conv_in(F.pixel_unshuffle(x, self.cfg.patch))
         skips = [h]
-        for level in self.down_blocks:
+        for level in levels(self.down_blocks):
             for i in range(len(level.resnets)):
                 h = level.step(i, h, temb)
                 skips.append(h)
@@ -201,13 +206,18 @@ class UNet(nn.Module):
                 skips.append(h)
         h = self.mid_block.resnets[0](h, temb)
         h = self.mid_block.resnets[1](self.mid_block.attentions[0](h), temb)
-        for level in self.up_blocks:
+        for level in levels(self.up_blocks):
             for i in range(len(level.resnets)):
                 h = level.step(i, torch.cat([h, skips.pop()], dim=1), temb)
             if hasattr(level, "upsamplers"):
                 h = level.upsamplers[0](h)
         h = self.conv_out(F.silu(self.conv_norm_out(h)))
         return F.pixel_shuffle(h, self.cfg.patch)
+
+
+def levels(blocks: nn.ModuleList) -> list[Level]:
+    """The levels of a way down or up, which torch's own list knows as modules of any kind."""
+    return cast("list[Level]", blocks)
 
 
 def build_unet(cfg: UNetConfig, seed: int) -> UNet:
@@ -226,7 +236,7 @@ def save_unet(model: UNet, path: str | Path, **notes: str) -> None:
         notes: words to keep with the weights, such as the command that trained them.
     """
     state = {k: v.detach().contiguous().cpu() for k, v in model.state_dict().items()}
-    with whole(path) as part:
+    with atomic_file(path) as part:
         save_file(state, part, metadata={"unet": json.dumps(asdict(model.cfg)), **notes})
 
 
@@ -238,7 +248,7 @@ def load_unet(path: str | Path) -> UNet:
         ValueError: if the file does not hold one of our networks.
     """
     note, state = read_tensors(path, "unet")
-    sizes = json.loads(note)
-    model = UNet(UNetConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in sizes.items()}))
+    sizes: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in json.loads(note).items()}
+    model = UNet(UNetConfig(**sizes))
     model.load_state_dict(state)
     return model.eval()

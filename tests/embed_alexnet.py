@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from emlib.metrics.alexnet import ALEXNET_FILE, ALEXNET_NOTE, read_features
-from emlib.runtime.files import whole
+from emlib.runtime.files import atomic_file
 
 OUT = Path(__file__).resolve().parent.parent / "data" / "checkpoints" / "alexnet-features.safetensors"
 
@@ -40,7 +40,7 @@ def embed(source: Path, out: Path = OUT) -> str:
         "rounded to float16; the SHA-256 of their float32 bytes, in the order of their names, is "
         f"{fingerprint(features)}"
     )
-    with whole(out) as part:
+    with atomic_file(out) as part:
         save_file({name: x.to(torch.float16) for name, x in features.items()}, part, metadata={ALEXNET_NOTE: note})
     return note
 

@@ -143,9 +143,9 @@ def test_a_fresh_network_learns_from_the_last_e_step_alone(script, tmp_path, cap
     for k, grey in ((1, 0.9), (2, -0.5)):  # two E-steps, each of one grey
         np.save(run / f"reconstructions_{k:02}.npy", np.full((24, 1, 28, 28), grey, dtype=np.float32))
         emlib.save_unet(emlib.build_unet(emlib.preset("smoke").unet, k), run / f"prior_{k:02}.safetensors")
-    monkeypatch.setattr(module, "alexnet_missing", lambda: "")
-    monkeypatch.setattr(module.evaluate, "features_or_none", lambda real: real)
-    monkeypatch.setattr(module.evaluate, "with_floor", lambda x, crowd: {"mean": x.mean().item()})
+    monkeypatch.setattr("emlib.metrics.alexnet.alexnet_missing", lambda: "")
+    monkeypatch.setattr(module.summary, "features_or_none", lambda real: real)
+    monkeypatch.setattr(module.summary, "with_floor", lambda x, crowd: {"mean": x.mean().item()})
     learnt, real = [], module.trained_on
     monkeypatch.setattr(module, "trained_on", lambda s, x, n: learnt.append((x, n)) or real(s, x, n))
     words = ["--run", str(run), "--preset", "smoke", "--updates", "2", "--out", str(out)]
@@ -164,10 +164,10 @@ def test_each_prior_is_drawn_from_in_each_way(script, tmp_path, capsys, monkeypa
     module, prior, out = script("drawing"), tmp_path / "prior.safetensors", tmp_path / "result.json"
     p = emlib.preset("smoke")
     emlib.save_unet(emlib.build_unet(p.unet, 0), prior)
-    monkeypatch.setattr(module, "alexnet_missing", lambda: "")
-    monkeypatch.setattr(module.evaluate, "features_or_none", lambda real: real)
+    monkeypatch.setattr("emlib.metrics.alexnet.alexnet_missing", lambda: "")
+    monkeypatch.setattr(module.summary, "features_or_none", lambda real: real)
     crowds = []
-    monkeypatch.setattr(module.evaluate, "with_floor", lambda x, crowd: crowds.append(x) or {"n": len(x)})
+    monkeypatch.setattr(module.summary, "with_floor", lambda x, crowd: crowds.append(x) or {"n": len(x)})
     words = ["--prior", str(prior), "--preset", "smoke", "--ddim", "2", "--ancestral", "2", "3", "--out", str(out)]
     assert module.main([*words, "--seed", "4"]) == 0
     rows = read_result(out)["rows"]

@@ -64,7 +64,7 @@ def test_fewer_than_ten_pictures_are_refused():
 
 def test_bytes_become_numbers_chunk_by_chunk_as_at_once(monkeypatch):
     pixels = np.random.default_rng(0).integers(0, 256, (7, 5, 4, 3), dtype=np.uint8)
-    monkeypatch.setattr(pixels, "CHUNK", 3)
+    monkeypatch.setattr("emlib.data.pixels.CHUNK", 3)
     at_once = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1
     assert torch.equal(data.from_bytes(pixels), at_once)
     assert torch.equal(data.from_bytes(pixels[..., 0]), at_once[:, :1])

@@ -11,10 +11,10 @@ from PIL import Image
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 import emlib
-from emlib.cli import experiment
 from emlib.cli.main import main
 from emlib.em.initial import fit_gaussian
-from emlib.experiments import ablations, table
+from emlib.experiments import ablations, run, table
+from emlib.experiments import config as experiment
 from emlib.experiments.base import Outcome, Setting
 from emlib.experiments.methods import METHODS
 from emlib.metrics import summary
@@ -219,7 +219,7 @@ def test_a_finished_method_is_never_run_again(toy, monkeypatch):
     first = rows(toy)
     assert [row["method"] for row in first] == ["observed", "em-mmps"]
     # all done: nothing is asked, not even for the data
-    monkeypatch.setattr(experiment, "make_task", None)
+    monkeypatch.setattr(run, "make_task", None)
     assert main(["experiment", "toy"]) == 0
     assert len(asked) == 2
     assert rows(toy) == first
@@ -332,7 +332,7 @@ def test_what_the_last_e_step_drew_is_scored_apart_from_what_the_prior_draws(toy
     write(toy, methods=["em-mmps"])
     assert main(["experiment", "toy"]) == 0
     (row,) = rows(toy)
-    assert (row["FD-AlexNet"], row[experiment.LAST_DRAWS]) == (1, 2)
+    assert (row["FD-AlexNet"], row[run.LAST_DRAWS]) == (1, 2)
     drawn = np.load(toy / "runs" / "toy" / "seed-0" / "em-mmps" / "reconstructions_01.npy")
     np.testing.assert_array_equal(asked[1], drawn[:4])
 

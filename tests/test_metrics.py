@@ -13,8 +13,8 @@ from torchmetrics.functional.image import peak_signal_noise_ratio
 from torchmetrics.image.fid import _compute_fid
 
 import emlib
-from emlib import metrics
 from emlib.cli.main import main
+from emlib.metrics import alexnet as alex
 from emlib.metrics.alexnet import alexnet_features
 from emlib.runtime.files import read_notes
 
@@ -38,13 +38,13 @@ def in_cache(tmp_path, monkeypatch):
     from torchvision.models import alexnet
 
     embedded = emlib.data.datasets.data_dir() / "checkpoints" / "alexnet-features.safetensors"
-    weights = {name: x * (1 + 1e-4 * torch.randn_like(x)) for name, x in metrics.read_features(embedded).items()}
+    weights = {name: x * (1 + 1e-4 * torch.randn_like(x)) for name, x in alex.read_features(embedded).items()}
     with torch.device("meta"):
         names = alexnet().classifier.state_dict()
     known = {f"features.{name}": x for name, x in weights.items()}
     known |= {f"classifier.{name}": torch.zeros(1).expand(x.shape) for name, x in names.items()}
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    path = metrics.alexnet_cached()
+    path = alex.alexnet_cached()
     path.parent.mkdir(parents=True)
     torch.save(known, path)
     return path
@@ -180,13 +180,13 @@ def test_fd_alexnet_tells_real_from_noisy_pictures():
 
 def test_the_projects_own_weights_serve_where_the_cache_has_none(embedded):
     assert emlib.alexnet_missing() == ""
-    assert metrics.alexnet_path() == embedded
+    assert alex.alexnet_path() == embedded
     assert embedded.stat().st_size < 5.5e6
     rounded, note = load_file(embedded), read_notes(embedded)["alexnet"]
     assert {x.dtype for x in rounded.values()} == {torch.float16}
     assert sum(x.numel() for x in rounded.values()) == 2_469_696
-    assert all(part in note for part in ("torchvision", "IMAGENET1K_V1", metrics.ALEXNET_FILE, "BSD-3-Clause"))
-    net = metrics._alexnet(embedded)
+    assert all(part in note for part in ("torchvision", "IMAGENET1K_V1", alex.ALEXNET_FILE, "BSD-3-Clause"))
+    net = alex._alexnet(embedded)
     assert all(torch.equal(x, rounded[name].float()) for name, x in net.state_dict().items())
 
 
@@ -203,13 +203,13 @@ def test_the_projects_own_weights_give_the_scores_of_full_precision(embedded):
 
 
 def test_weights_in_the_cache_come_first(in_cache):
-    assert metrics.alexnet_path() == in_cache
-    assert metrics.alexnet_name() == "alexnet"
-    ours = metrics._alexnet(in_cache).state_dict()
-    assert all(torch.equal(x, metrics.read_features(in_cache)[name]) for name, x in ours.items())
+    assert alex.alexnet_path() == in_cache
+    assert alex.alexnet_name() == "alexnet"
+    ours = alex._alexnet(in_cache).state_dict()
+    assert all(torch.equal(x, alex.read_features(in_cache)[name]) for name, x in ours.items())
     in_cache.unlink()
-    assert metrics.alexnet_name() == "alexnet-float16"
-    theirs = metrics._alexnet(metrics.alexnet_path()).state_dict()
+    assert alex.alexnet_name() == "alexnet-float16"
+    theirs = alex._alexnet(alex.alexnet_path()).state_dict()
     assert not torch.equal(ours["0.weight"], theirs["0.weight"])
 
 
@@ -218,7 +218,7 @@ def test_a_checkpoint_is_embedded_by_one_command(in_cache, tmp_path):
     command = [sys.executable, str(Path(__file__).with_name("embed_alexnet.py")), str(in_cache), "--out", str(out)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    exact, rounded = metrics.read_features(in_cache), metrics.read_features(out)
+    exact, rounded = alex.read_features(in_cache), alex.read_features(out)
     assert all(torch.equal(rounded[name], x.half().float()) for name, x in exact.items())
     note = read_notes(out)["alexnet"]
     assert done.stdout.strip() == note
@@ -262,7 +262,7 @@ def test_full_precision_is_fetched_when_it_is_asked_for_once_and_by_its_fingerpr
         assert str(in_cache) in said
         assert "float16" not in said
     ((url, prefix),) = asked
-    assert url.endswith(metrics.ALEXNET_FILE)
+    assert url.endswith(alex.ALEXNET_FILE)
     assert f"-{prefix}." in url
 
 

@@ -112,7 +112,7 @@ def test_data_that_em_would_fetch_is_missing_all_the_same(here):
     check = found("--preset", "pocket-color")["data"]
     assert (check.ok, check.without) == (False, "fetches")
     assert "EMLIB_DATASETS" in check.said
-    checks.refuse(iter([check]))  # em tries
+    planning_checks.refuse(iter([check]))  # em tries
 
 
 def test_celeba_is_looked_for_and_never_fetched(here):
@@ -211,7 +211,7 @@ def test_sizes_below_one_are_refused(option):
 
 def test_tensorboard_must_be_there_if_it_is_asked_for(toy, monkeypatch):
     assert found("--preset", "toy", "--tensorboard")["TensorBoard"].said == "log in runs/em-mask-mmps-toy/tensorboard"
-    real = checks.importlib.util.find_spec
+    real = planning_checks.importlib.util.find_spec
     find = lambda name: None if name == "tensorboard" else real(name)  # noqa: E731
     monkeypatch.setattr(planning_checks.importlib.util, "find_spec", find)
     check = found("--preset", "toy", "--tensorboard", "log")["TensorBoard"]

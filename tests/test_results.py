@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from emlib.runs.record import read_result, write_result
-from emlib.runtime.files import whole, write_json
+from emlib.runtime.files import atomic_file, write_json
 
 ROWS = [{"iteration": 0, "PSNR": 20.75}, {"iteration": 1, "PSNR": 21.5, "note": "λ = 2"}]
 SETTINGS = {"preset": "smoke", "seed": 0, "data": "Fashion-MNIST"}
@@ -28,11 +28,11 @@ def test_the_commit_is_the_one_git_tells_or_it_says_there_is_none(tmp_path, monk
 
     from emlib.runs import record
 
-    record = record.provenance()
+    said = record.provenance()
     git = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True)
     expected = git.stdout.strip() if git.returncode == 0 else "not in a git checkout"
-    assert record["commit"].removesuffix("+changes") == expected
-    assert record["torch"] == torch.__version__.split("+")[0]
+    assert said["commit"].removesuffix("+changes") == expected
+    assert said["torch"] == torch.__version__.split("+")[0]
     monkeypatch.setenv("PATH", str(tmp_path))
     assert record.provenance()["commit"] == "not in a git checkout"
 
@@ -85,7 +85,7 @@ def test_a_write_that_breaks_off_leaves_the_old_file_and_no_half_one(tmp_path):
     path.write_text("old")
 
     def write():
-        with whole(path) as part:
+        with atomic_file(path) as part:
             part.write_text("ne")
             raise KeyboardInterrupt
 
@@ -97,7 +97,7 @@ def test_a_write_that_breaks_off_leaves_the_old_file_and_no_half_one(tmp_path):
 
 def test_a_file_takes_its_name_only_when_it_is_whole(tmp_path):
     path = tmp_path / "new" / "file"
-    with whole(path) as part:
+    with atomic_file(path) as part:
         part.write_text("first half, ")
         assert not path.exists()
         with part.open("a") as file:

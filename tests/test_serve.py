@@ -95,5 +95,5 @@ def test_changes_are_seen_once_they_have_come_to_rest(tmp_path, monkeypatch):
 
 def test_the_projects_sources_are_watched():
     watched = {str(path.relative_to(serve.ROOT)) for path in serve.sources()}
-    assert {"_config.yml", "_toc.yml", "book/intro.md", "emlib/em.py", "emlib/posterior/dps.py"} <= watched
+    assert {"_config.yml", "_toc.yml", "book/intro.md", "emlib/em/loop.py", "emlib/posterior/dps.py"} <= watched
     assert not any(name.endswith((".ipynb", ".pyc")) for name in watched)

@@ -97,7 +97,7 @@ def train_ambient(
     if not 0 < hide < 1:
         raise ValueError(f"the share of pixels hidden further must lie in (0, 1), got hide={hide}; 0.1 is usual")
 
-    def loss(share: float) -> Loss:
+    def loss(share: float | Tensor) -> Loss:
         def of(net: Eps, schedule: Schedule, packed: Tensor, t: Tensor, eps: Tensor) -> Tensor:
             x0, mask = packed[:, :-1], packed[:, -1:]
             further = (torch.rand_like(mask) >= share).to(mask)

@@ -3,8 +3,9 @@ r"""DiEM: EM with no clean picture at all, from a Gaussian fitted to the measure
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from emlib.em.initial import fit_gaussian
 from emlib.em.loop import Iteration, Progress, run_em
@@ -23,7 +24,7 @@ def run_diem(
     e_steps: int,
     cg_steps: int,
     folder: str | Path | None = None,
-    about: dict[str, str | float] | None = None,
+    about: Mapping[str, Any] | None = None,
 ) -> Iterator[Progress | Iteration]:
     """EM whose first prior is a Gaussian fit and whose E-step is MMPS; the M-step inherits weights, as the authors' do.
 

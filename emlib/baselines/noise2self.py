@@ -100,7 +100,9 @@ def denoise(model: Eps, measurements: Measurements, batch: int = 250) -> Tensor:
     """Every pixel from the pass in which it was hidden, WIDTH^2 passes in all, [N, C, H, W] on [-1, 1]."""
     parts = []
     for y in measurements.y.split(batch):
-        grids = [grid_of(i, y) for i in range(WIDTH**2)]
-        # x = sum_J J * f(y_{J^c})
-        parts.append(sum(J * f(model, y, J) for J in grids))
+        x = torch.zeros_like(y)
+        for J in (grid_of(i, y) for i in range(WIDTH**2)):
+            # x = sum_J J * f(y_{J^c})
+            x = x + J * f(model, y, J)
+        parts.append(x)
     return torch.cat(parts).clamp(-1, 1)

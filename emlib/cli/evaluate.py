@@ -51,9 +51,9 @@ def run(args: argparse.Namespace) -> None:
         )
     start, resumed = time.perf_counter(), any(folder.glob("samples/*"))
     wait_for_all()  # else another process' first shard would look like one from before
-    prior = quick(prior.to(device, memory_format=torch.channels_last), p.em.speed)
+    eps = quick(prior.to(device).to(memory_format=torch.channels_last), p.em.speed)
     schedule = schedule.to(device)
-    _watch(draw_shards(prior, schedule, shape, count, steps, folder, args.seed, batch, args.eta, device), here.first)
+    _watch(draw_shards(eps, schedule, shape, count, steps, folder, args.seed, batch, args.eta, device), here.first)
     wait_for_all()
     if not here.first:  # the others have drawn along; the first one scores
         return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import cast
 
 from tqdm import tqdm
 
@@ -14,7 +15,7 @@ from emlib.runs.task import make_task
 from emlib.runtime.device import pick_device
 from emlib.schedule import linear_schedule
 from emlib.training import train
-from emlib.unet import build_unet, save_unet
+from emlib.unet import UNet, build_unet, save_unet
 
 
 def add_arguments(sub: argparse.ArgumentParser, strangers: Strangers) -> None:
@@ -48,5 +49,5 @@ def run(args: argparse.Namespace) -> None:
         losses.append(step.loss)
         bar.set_postfix(loss=f"{sum(losses[-50:]) / len(losses[-50:]):.4f}", refresh=False)
     about = {"data": str(task.about["data"]), "pictures": str(len(images)), "size": str(images.shape[-1])}
-    save_unet(step.ema, args.out, command=command_line(), **about, loss=f"{sum(losses[-50:]) / 50:.4f}")
+    save_unet(cast(UNet, step.ema), args.out, command=command_line(), **about, loss=f"{sum(losses[-50:]) / 50:.4f}")
     print(f"weights: {args.out}")

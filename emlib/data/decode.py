@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PIL
@@ -16,7 +17,7 @@ from PIL import Image, ImageOps
 from tqdm import tqdm
 
 from emlib.runtime.distributed import first_before_others, ranks
-from emlib.runtime.files import locked, whole, write_json
+from emlib.runtime.files import atomic_file, locked, write_json
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp"}
 
@@ -91,10 +92,10 @@ def decoded(root: Path, names: Sequence[str], size: int, channels: int) -> tuple
         if _is_whole(kept):
             return np.load(kept, mmap_mode="r", allow_pickle=False), _note(kept)["fingerprint"]
     pixels = np.concatenate(list(_blocks(root, names, size, channels)))
-    return pixels, hashlib.sha256(pixels).hexdigest()[:16]
+    return pixels, hashlib.sha256(pixels.data).hexdigest()[:16]
 
 
-def _made_of(root: Path, names: Sequence[str], size: int, channels: int) -> dict[str, str | int]:
+def _made_of(root: Path, names: Sequence[str], size: int, channels: int) -> dict[str, Any]:
     """All that the decoded pictures hang on; the files by their names, sizes and times of change."""
     listing, total = hashlib.sha256(), 0
     for name in names:
@@ -112,14 +113,14 @@ def _made_of(root: Path, names: Sequence[str], size: int, channels: int) -> dict
     }
 
 
-def _place(made_of: dict[str, str | int]) -> Path:
+def _place(made_of: dict[str, Any]) -> Path:
     """Where the array of this origin is; another origin has another place, so no reader meets half a change."""
     key = hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:12]
     name = f"{Path(made_of['folder']).name[:60]}-{made_of['size']}px-{made_of['channels']}-{key}.npy"
     return datasets_dir() / "decoded" / name
 
 
-def _note(kept: Path) -> dict[str, str | int]:
+def _note(kept: Path) -> dict[str, Any]:
     return json.loads(kept.with_suffix(".json").read_text())
 
 
@@ -128,25 +129,25 @@ def _is_whole(kept: Path) -> bool:
     return kept.with_suffix(".json").is_file() and kept.is_file()
 
 
-def _keep(kept: Path, made_of: dict[str, str | int], root: Path, names: Sequence[str]) -> None:
+def _keep(kept: Path, made_of: dict[str, Any], root: Path, names: Sequence[str]) -> None:
     """Decodes into a file, unless another program does so at this moment: then it waits for that one's."""
     kept.parent.mkdir(parents=True, exist_ok=True)
     size, channels, digest = made_of["size"], made_of["channels"], hashlib.sha256()
     with locked(kept.parent / "lock"):
         if _is_whole(kept):
             return
-        with whole(kept) as part, part.open("wb") as file:
+        with atomic_file(kept) as part, part.open("wb") as file:
             shape = (len(names), size, size, channels)
             np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
             for block in _blocks(root, names, size, channels):
                 # Written, not mapped: a full disk is then an error and not the end of the process.
-                file.write(block)
-                digest.update(block)
+                file.write(block.data)
+                digest.update(block.data)
         write_json(kept.with_suffix(".json"), {**made_of, "fingerprint": digest.hexdigest()[:16]})
         _sweep(kept, made_of)
 
 
-def _sweep(kept: Path, made_of: dict[str, str | int]) -> None:
+def _sweep(kept: Path, made_of: dict[str, Any]) -> None:
     """Removes what was made of the same folder before it changed."""
     for note in kept.parent.glob("*.json"):
         same = (json.loads(note.read_text()).get(key) == made_of[key] for key in ("folder", "size", "channels"))

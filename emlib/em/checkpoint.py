@@ -15,7 +15,7 @@ from torch import Tensor
 
 from emlib.operators import Measurements
 from emlib.runtime.distributed import ranks
-from emlib.runtime.files import whole, write_json
+from emlib.runtime.files import atomic_file, write_json
 from emlib.unet import UNet, load_unet, save_unet
 
 LATER = {"flip": False, "e_speed": None}
@@ -26,14 +26,14 @@ def fingerprint(measurements: Measurements, *tensors: Tensor) -> str:
     """Sixteen letters that differ for other data or other masks, which settings alone would not tell apart."""
     digest = hashlib.sha256(repr(measurements.index).encode())
     for x in (measurements.y, *measurements.operator.tensors().values(), *tensors):
-        digest.update(x.detach().cpu().contiguous().numpy())
+        digest.update(x.detach().cpu().contiguous().numpy().data)
     return digest.hexdigest()[:16]
 
 
 def _completed(found: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
     """A folder's settings, and those that are younger than it; a preset has those of EM inside."""
     pairs = {k: (v, wanted.get(k)) for k, v in found.items()}
-    inner = {k: _completed(*pair) for k, pair in pairs.items() if all(isinstance(side, dict) for side in pair)}
+    inner = {k: _completed(a, b) for k, (a, b) in pairs.items() if isinstance(a, dict) and isinstance(b, dict)}
     return {**{k: v for k, v in LATER.items() if k in wanted}, **found, **inner}
 
 
@@ -47,6 +47,11 @@ class RunFolder:
     path: Path | None
     memory: dict[int, list[Tensor]] = field(default_factory=dict)
     about: dict[int, dict[str, Any]] = field(default_factory=dict)
+
+    def _in(self, name: str) -> Path:
+        """A file in the folder; nobody asks for one where the stages are in memory."""
+        assert self.path is not None, "a run in memory has no files"
+        return self.path / name
 
     def claim(self, settings: dict[str, Any], free: tuple[str, ...] = ()) -> None:
         """Makes the folder this run's own.
@@ -71,7 +76,7 @@ class RunFolder:
 
     def settings(self) -> dict[str, Any]:
         """Settings of the run that the folder holds; empty if it holds none."""
-        file = self.path / "settings.json"
+        file = self._in("settings.json")
         return json.loads(file.read_text()) if file.is_file() else {}
 
     def refuse_others(self, settings: dict[str, Any], free: tuple[str, ...] = ()) -> None:
@@ -104,7 +109,7 @@ class RunFolder:
             self._snapshot(k).unlink(missing_ok=True)
 
     def _snapshot(self, k: int) -> Path:
-        return self.path / f"training_{k:02d}.safetensors"
+        return self._in(f"training_{k:02d}.safetensors")
 
     def snapshot(self, k: int) -> dict[str, Tensor] | None:
         """Where the training of iteration k was last kept, if it is not done yet."""
@@ -113,13 +118,13 @@ class RunFolder:
     def save_snapshot(self, k: int, state: dict[str, Tensor]) -> None:
         """Keeps a training halfway."""
         if self.path and ranks().first:
-            with whole(self._snapshot(k)) as part:
+            with atomic_file(self._snapshot(k)) as part:
                 save_file(state, part)
 
     # ---- reconstructions ----
 
     def _shard(self, k: int, i: int) -> Path:
-        return self.path / f"shards_{k:02d}" / f"{i:05d}.safetensors"
+        return self._in(f"shards_{k:02d}") / f"{i:05d}.safetensors"
 
     def has_shard(self, k: int, i: int) -> bool:
         """Whether shard i of E-step k is done; never, in memory, where nothing is left from before."""
@@ -130,7 +135,7 @@ class RunFolder:
         if self.path is None:
             self.memory.setdefault(k, []).append(x)
             return
-        with whole(self._shard(k, i)) as part:
+        with atomic_file(self._shard(k, i)) as part:
             save_file({"x": x.contiguous()}, part)
 
     def join_shards(self, k: int, count: int, pictures: int, about: dict[str, Any]) -> None:
@@ -139,13 +144,12 @@ class RunFolder:
             self.memory, self.about = {k: [torch.cat(self.memory[k])]}, {k: about}
             return
         write_json(self.path / f"e_step_{k:02d}.json", about)
-        with whole(self._reconstructions(k)) as part:
-            out, start = None, 0
+        with atomic_file(self._reconstructions(k)) as part:
+            shape = (pictures, *load_file(self._shard(k, 0))["x"].shape[1:])
+            # Written through the file system's own buffers: memory holds one shard, however many there are.
+            out, start = np.lib.format.open_memmap(part, mode="w+", dtype=np.float32, shape=shape), 0
             for i in range(count):
                 x = load_file(self._shard(k, i))["x"].numpy()
-                if out is None:
-                    # Written through the file system's own buffers: memory holds one shard, however many there are.
-                    out = np.lib.format.open_memmap(part, mode="w+", dtype=np.float32, shape=(pictures, *x.shape[1:]))
                 out[start : start + len(x)] = x
                 start += len(x)
             out.flush()
@@ -154,13 +158,14 @@ class RunFolder:
 
     def sweep(self, k: int) -> None:
         """Removes the shards of a finished E-step."""
-        for file in (self.path / f"shards_{k:02d}").glob("*"):
+        folder = self._in(f"shards_{k:02d}")
+        for file in folder.glob("*"):
             file.unlink()
-        if (folder := self.path / f"shards_{k:02d}").is_dir():
+        if folder.is_dir():
             folder.rmdir()
 
     def _reconstructions(self, k: int) -> Path:
-        return self.path / f"reconstructions_{k:02d}.npy"
+        return self._in(f"reconstructions_{k:02d}.npy")
 
     def reconstructions(self, k: int) -> tuple[Tensor, dict[str, Any]] | None:
         """Reconstructions [N, C, H, W] of E-step k, left on disk until they are read, and what is known of the step."""

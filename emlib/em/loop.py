@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import asdict
 from math import prod
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -45,7 +46,7 @@ def run_em(
     e_step: EStep,
     settings: EMSettings,
     folder: str | Path | None = None,
-    about: dict[str, str | float] | None = None,
+    about: Mapping[str, Any] | None = None,
 ) -> Iterator[Progress | Iteration]:
     r"""Runs EM (EMDiffusion, algorithm 1), on one process or on all that ``torchrun`` started.
 
@@ -86,10 +87,12 @@ def _loop(
     device = measurements.y.device
     begin = time.perf_counter()
     model: UNet | None = None
-    prior: Eps = start
     if isinstance(start, Tensor):
         model = build_unet(unet, settings.seed).to(device)
-        prior = yield from _fit(keep, model, schedule, start, settings, 0, settings.init_updates, settings.init_lr)
+        updates, lr = settings.init_updates, settings.init_lr
+        prior: Eps = yield from _fit(keep, model, schedule, start, settings, 0, updates, lr)
+    else:
+        prior = start
     yield Iteration(0, torch.empty(0, *measurements.image_shape), (), prior, 0, None, time.perf_counter() - begin)
     for k, phase, scales in iterations(settings):
         begin = time.perf_counter()
@@ -104,7 +107,7 @@ def _loop(
             updates = settings.phases.reset_updates if phase == 2 else settings.init_updates + settings.m_updates
             lr = settings.init_lr
         else:
-            model.load_state_dict(prior.state_dict())  # go on from the averaged weights
+            model.load_state_dict(cast(UNet, prior).state_dict())  # go on from the averaged weights
         prior = yield from _fit(keep, model, schedule, x, settings, k, updates, lr)
         scales.append(scale)
         yield Iteration(k, x, tuple(rows), prior, phase, scale, time.perf_counter() - begin)
@@ -132,7 +135,7 @@ def _all_settings(
     unet: UNetConfig,
     schedule: Schedule,
     settings: EMSettings,
-    about: dict[str, str | float],
+    about: Mapping[str, Any],
 ) -> dict[str, object]:
     """Everything that the run's numbers depend on; a first prior enters by its answer to a fixed question."""
     if not isinstance(start, Tensor):
@@ -164,18 +167,17 @@ def _e_step(
         prior = quick(prior, settings.sampling)
         yield from _shards(keep, prior, schedule, measurements, _agreed(e_step(prior, k)), settings, k)
         done = keep.reconstructions(k)
+        assert done is not None, "the shards were joined"
     x, about = done
     return x, about.get("scale")
 
 
 def _agreed(sampler: Sampler) -> Sampler:
     """The sampler with the scale that the first process found; all looked for it on the same pictures."""
-    known = getattr(sampler, "keywords", {})  # of a functools.partial
-    if "scale" not in known:
+    if not isinstance(sampler, functools.partial) or "scale" not in sampler.keywords:
         return sampler
-    return functools.partial(
-        sampler.func, *sampler.args, **{**known, "scale": distributed.as_the_first(known["scale"])}
-    )
+    scale = distributed.as_the_first(sampler.keywords["scale"])
+    return functools.partial(sampler.func, *sampler.args, **{**sampler.keywords, "scale": scale})
 
 
 def _shards(
@@ -252,6 +254,7 @@ def _fit(
         if (now.step + 1) % settings.snapshot == 0 and now.step + 1 < updates:
             keep.save_snapshot(k, now.snapshot())
         yield Progress(k, stage, now.step + 1, updates, now.loss, settings.train_batch)
-    keep.save_prior(k, now.ema)
+    averaged = cast(UNet, now.ema)
+    keep.save_prior(k, averaged)
     distributed.wait_for_all()
-    return now.ema
+    return averaged

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from emlib.experiments.methods import METHODS
 from emlib.runs.presets import Preset, preset
@@ -77,8 +78,9 @@ def read_experiment(name: str) -> Experiment:
         names = sorted({file.stem for place in places for file in place.glob("*.json")})
         raise FileNotFoundError(f"no experiment {name}; there are {', '.join(names)}, or give the path of a JSON file")
     try:
-        said = json.loads(found.read_text())
-        return Experiment(**{key: tuple(value) if isinstance(value, list) else value for key, value in said.items()})
+        said: dict[str, Any] = json.loads(found.read_text())
+        said = {key: tuple(value) if isinstance(value, list) else value for key, value in said.items()}
+        return Experiment(**said)
     except (TypeError, AttributeError, json.JSONDecodeError) as error:
         raise ValueError(f"{found} is no experiment: {error}") from None
 

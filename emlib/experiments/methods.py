@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import cast
 
 import torch
 
@@ -18,7 +19,7 @@ from emlib.operators import Measurements
 from emlib.posterior import find_sampler
 from emlib.runs.progress import watch
 from emlib.training import TrainStep
-from emlib.unet import build_unet
+from emlib.unet import UNet, build_unet
 
 
 def observed(s: Setting) -> Outcome:
@@ -51,8 +52,8 @@ def by_sure_score(s: Setting) -> Outcome:
 def by_ambient(s: Setting) -> Outcome:
     """Ambient Diffusion; reconstructed by DPS, as its authors do, and by the one call it was trained for."""
     p, m = s.preset, s.task.held_out
-    model = ambient.build_ambient(p.unet, s.seed).to(m.y.device)
-    model = _trained(s, ambient.train_ambient, model, p.prior_updates - p.em.init_updates)
+    start = ambient.build_ambient(p.unet, s.seed).to(m.y.device)
+    model = cast(UNet, _trained(s, ambient.train_ambient, start, p.prior_updates - p.em.init_updates))
     prior = ambient.ambient_prior(model, s.schedule, s.task.measurements, s.seed)
     return Outcome({"E[x | y]": ambient.restore(model, s.schedule, m), **posterior(s, prior, "dps")}, prior)
 
@@ -60,8 +61,8 @@ def by_ambient(s: Setting) -> Outcome:
 def by_noise2self(s: Setting) -> Outcome:
     """Noise2Self, which is no prior."""
     p, m = s.preset, s.task.held_out
-    model = build_unet(p.unet, s.seed).to(m.y.device)
-    model = _trained(s, noise2self.train_noise2self, model, p.prior_updates - p.em.init_updates)
+    start = build_unet(p.unet, s.seed).to(m.y.device)
+    model = _trained(s, noise2self.train_noise2self, start, p.prior_updates - p.em.init_updates)
     return Outcome({"f(y)": noise2self.denoise(model, m)})
 
 

@@ -18,7 +18,7 @@ from emlib.data.pixels import from_pixels, to_pixels
 from emlib.experiments.base import Outcome
 from emlib.runs.record import write_result
 from emlib.runs.task import Task
-from emlib.runtime.files import whole
+from emlib.runtime.files import atomic_file
 from emlib.viz.figures import save_grid
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ SHOWN = 10
 def keep_pictures(outcome: Outcome, samples: Tensor | None, task: Task, path: Path) -> None:
     """Writes the first pictures of everything, in bytes, for the figure."""
     shown = {"truth": task.held_out_truth, **outcome.rebuilt} | ({} if samples is None else {"samples": samples})
-    with whole(path) as part:
+    with atomic_file(path) as part:
         save_file({name: to_pixels(x[:SHOWN]).cpu().contiguous() for name, x in shown.items()}, part)
 
 
@@ -90,7 +90,8 @@ def pictures_of(kept: Path, methods: Iterable[str]) -> tuple[dict[str, Tensor], 
         Held-out pictures [SHOWN, C, H, W] on [-1, 1]: the truth under ``truth``, what a method made of them under
         ``METHOD: WAY``; and pictures drawn from each method's prior, by the method's name.
     """
-    methods, shown, drawn = tuple(methods), {}, {}
+    methods, shown = tuple(methods), dict[str, Tensor]()
+    drawn: dict[str, Tensor] = {}
     seeds = [
         {method: file for method in methods if (file := folder / f"{method}.safetensors").is_file()}
         for folder in sorted(kept.glob("seed-*"))

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from emlib.diffusion import SampleStep
+from emlib.diffusion import Eps, SampleStep
 from emlib.guidance import rules
 from emlib.guidance.rules import RULES
 from emlib.operators import Measurements
@@ -139,7 +139,7 @@ class SearchedDPS:
     say: Callable[[str], None] | None = None
     sampler: Callable[..., Iterator[SampleStep]] = dps
 
-    def __call__(self, prior: nn.Module, k: int) -> functools.partial:
+    def __call__(self, prior: Eps, k: int) -> functools.partial[Iterator[SampleStep]]:
         def run(scale: float, measurements: Measurements, sample: int) -> Tensor:
             n = len(measurements)
             self.network_calls += self.steps * -(-n // BLOCK) * BLOCK

@@ -142,7 +142,7 @@ def to_sizes(said: Mapping[str, Any], where: str) -> UNetConfig:
             in_channels=full["in_channels"],
             channels=tuple(full["block_out_channels"]),
             blocks=full["layers_per_block"],
-            attention=_attention(full["down_block_types"], "Down"),
+            attention=_attention(full["down_block_types"], "Down") or (),
             patch=1,
             dropout=float(full["dropout"]),
             groups=full["norm_num_groups"],
@@ -175,7 +175,9 @@ def _checks(full: Mapping[str, Any]) -> Iterator[tuple[str, bool, str]]:
     temb, groups = 4 * channels[0], full["norm_num_groups"]
     yield "time_embedding_dim", full["time_embedding_dim"] in (None, temb), f"four times the first width, {temb}"
     yield "attn_norm_num_groups", full["attn_norm_num_groups"] in (None, groups), f"{groups} groups everywhere"
-    widths = {c for c, attends in zip(channels, attention) if attends} | {channels[-1]}  # the middle always attends
+    widths = {c for c, attends in zip(channels, attention or ()) if attends} | {
+        channels[-1]
+    }  # the middle always attends
     single = full["attention_head_dim"] is None or all(c == full["attention_head_dim"] for c in widths)
     yield "attention_head_dim", single, f"one head over all channels, {sorted(widths)} (or null)"
 

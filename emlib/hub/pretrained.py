@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import pickle
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError
@@ -19,15 +19,18 @@ from torch import Tensor
 
 from emlib.hub.card import model_card
 from emlib.hub.diffusers import check_schedule, from_sizes, read_json, renamed, to_sizes
-from emlib.runtime.files import whole_folder, write_json
+from emlib.runtime.files import atomic_folder, write_json
 from emlib.unet import UNet, load_unet
 
 CONFIG, WEIGHTS, PICKLED = "config.json", "diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin"
 """Names that diffusers gives the files of a network."""
 
 
-Find = Callable[..., Path | None]
-"""(*names, the preferred first, needed=True) -> the first of these files that there is, now on this machine."""
+class Find(Protocol):
+    """Finds the files of a network, now on this machine."""
+
+    def __call__(self, *names: str, needed: bool = True) -> Path | None:
+        """The first of these files that there is, the preferred first; none only where none is needed."""
 
 
 def load_pretrained(name: str | Path) -> UNet:
@@ -59,18 +62,24 @@ def _load(find: Find) -> UNet:
     """Refuses what does not suit us before the weights are touched."""
     # a network alone, or a flat pipeline like google/ddpm-cifar10-32; else a pipeline of subfolders
     inside, beside = ("", "") if find(CONFIG, needed=False) else ("unet/", "scheduler/")
-    config = find(f"{inside}{CONFIG}")
+    config = _found(find(f"{inside}{CONFIG}"))
     if scheduler := find(f"{beside}scheduler_config.json", needed=False):
         check_schedule(read_json(scheduler), str(scheduler))
     with torch.device("meta"):
         model = UNet(to_sizes(read_json(config), str(config)))
-    file = find(f"{inside}{WEIGHTS}", f"{inside}{PICKLED}")
+    file = _found(find(f"{inside}{WEIGHTS}", f"{inside}{PICKLED}"))
     try:
         model.load_state_dict(renamed(_tensors(file)), assign=True)
     except RuntimeError as error:
         why = " ".join(str(error).split())
         raise ValueError(f"{file} does not hold the network that {config} describes: {why[:500]}") from None
     return model.to(memory_format=torch.channels_last).eval()
+
+
+def _found(path: Path | None) -> Path:
+    """A file that was needed: :class:`Find` raises where it is not there."""
+    assert path is not None
+    return path
 
 
 def _in_folder(folder: Path) -> Find:
@@ -162,7 +171,7 @@ def save_pretrained(
     """
     notes = dict(notes or {})
     config = from_sizes(model.cfg, int(notes["size"]) if "size" in notes else None)
-    with whole_folder(folder) as part:
+    with atomic_folder(folder) as part:
         state = {key: x.detach().contiguous().cpu() for key, x in model.state_dict().items()}
         save_file(state, part / WEIGHTS, metadata={"format": "pt"})
         write_json(part / CONFIG, config)

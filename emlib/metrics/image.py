@@ -2,6 +2,8 @@ r"""How near pictures are to the truth: PSNR and SSIM; and a pattern that neithe
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor
 
@@ -39,7 +41,8 @@ def ssim(x: Tensor, truth: Tensor) -> Tensor:
 
     check_pair(x, truth)
     x, truth = ((part.clamp(-1, 1) + 1) / 2 for part in (x, truth))
-    return structural_similarity_index_measure(x, truth, reduction="none", data_range=1.0).view(-1)
+    found = structural_similarity_index_measure(x, truth, reduction="none", data_range=1.0)
+    return cast(Tensor, found).view(-1)
 
 
 def alternation(x: Tensor) -> float:

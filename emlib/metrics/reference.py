@@ -18,7 +18,7 @@ from emlib.data.decode import datasets_dir
 from emlib.data.pixels import from_pixels, to_pixels
 from emlib.metrics import alexnet, fid
 from emlib.metrics.frechet import Statistics, distance, merged, statistics
-from emlib.runtime.files import read_tensors, whole
+from emlib.runtime.files import atomic_file, read_tensors
 
 BATCH = 128
 """Pictures that a network of features sees at a time."""
@@ -116,7 +116,7 @@ def real_statistics(feature: Feature, data: Split, first: int, last: int, device
     Raises:
         ValueError: if there is a file in its place that is not that.
     """
-    about = {
+    about: dict[str, Any] = {
         "data": data.fingerprint,
         "shape": list(data.corrupted.shape[1:]),
         "pictures": [first, last],
@@ -129,7 +129,7 @@ def real_statistics(feature: Feature, data: Split, first: int, last: int, device
         return _read(path, about)
     name = f"real pictures {first}-{last}"
     found = _statistics(feature, _pixels(data, first, last), last - first, name, device)
-    with whole(path) as part:
+    with atomic_file(path) as part:
         tensors = {"n": torch.tensor(found.n), "mean": found.mean, "scatter": found.scatter}
         save_file(tensors, part, metadata={"statistics": json.dumps(about)})
     return found

@@ -27,7 +27,7 @@ def with_interval(x: Tensor, truth: Tensor) -> dict[str, float]:
     import scipy.stats  # takes longer to import than all else here
 
     measures = {"PSNR": psnr, "SSIM": ssim} | ({} if alexnet.alexnet_missing() else {"LPIPS": lpips_distance})
-    row = {}
+    row: dict[str, float] = {}
     for name, measure in measures.items():
         values = measure(x.cpu(), truth).double().numpy()
         ends = scipy.stats.bootstrap(

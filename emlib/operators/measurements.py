@@ -14,7 +14,7 @@ from torch import Tensor
 from emlib.diffusion import check_images
 from emlib.operators.base import Operator
 from emlib.operators.registry import OPERATORS
-from emlib.runtime.files import read_tensors, whole
+from emlib.runtime.files import atomic_file, read_tensors
 from emlib.runtime.rng import randn, streams
 
 
@@ -93,7 +93,7 @@ def save_measurements(m: Measurements, path: str | Path) -> None:
     """Writes measurements to one safetensors file, whole or not at all."""
     tensors = {"y": m.y, "index": torch.tensor(m.index), **m.operator.tensors()}
     notes = {"measurements": json.dumps({"operator": m.operator.name, "noise_std": m.noise_std})}
-    with whole(path) as part:
+    with atomic_file(path) as part:
         save_file({k: v.contiguous() for k, v in tensors.items()}, part, metadata=notes)
 
 

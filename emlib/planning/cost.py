@@ -303,7 +303,7 @@ def as_text(stages: list[Stage]) -> str:
         "activations",
         "time",
     )
-    rows = [titles]
+    rows: list[tuple[str, ...]] = [titles]
     for s in [*stages, total(stages)]:
         work = [_short(s.times * n) for n in (s.calls, s.forwards, s.gradients, s.flops)]
         memory = [_short(n) + "B" for n in (s.weights, s.optimizer, s.ema, s.activations)]

@@ -78,7 +78,7 @@ def draw_samples(
     prior: Eps, schedule: Schedule, task: Task, p: Preset, seed: int, device: str, eta: float = 0.0
 ) -> Tensor:
     """The preset's number of pictures from the prior, [N, C, H, W] on [-1, 1]; ``eta`` as in :func:`emlib.draw`."""
-    shape = tuple(task.truth.shape[1:])
+    _, channels, height, width = task.truth.shape
     prior = quick(prior, replace(p.em.sampling, compile=False))  # for one crowd, compiling would take longer
-    batches = draw(prior, schedule, shape, p.samples, p.sample_steps, seed, eta=eta, device=device)
+    batches = draw(prior, schedule, (channels, height, width), p.samples, p.sample_steps, seed, eta=eta, device=device)
     return torch.cat(list(tqdm(batches, total=-(-p.samples // 250), desc="samples", leave=False)))

@@ -21,7 +21,7 @@ from emlib.data.pixels import from_pixels, to_pixels
 from emlib.diffusion import Eps, draw
 from emlib.posterior import BLOCK
 from emlib.runtime.distributed import ranks, wait_for_all
-from emlib.runtime.files import whole
+from emlib.runtime.files import atomic_file
 from emlib.schedule import Schedule
 from emlib.unet import UNet
 
@@ -97,7 +97,7 @@ def draw_shards(
             drawn.append(to_pixels(x).cpu())
             done += len(x)
             if sum(map(len, drawn)) == size:  # kept before anyone hears of it
-                with whole(_shard(folder, first)) as part:
+                with atomic_file(_shard(folder, first)) as part:
                     save_file({"x": torch.cat(drawn)}, part)
             yield done, total
 
@@ -126,5 +126,5 @@ def save_tile(batches: Iterator[Tensor], path: Path) -> None:
     from emlib.viz.figures import tile
 
     sheet = tile(from_pixels(torch.cat(list(batches))), 10)
-    with whole(path) as part:
+    with atomic_file(path) as part:
         Image.fromarray(sheet).save(part, format="PNG")

@@ -65,7 +65,7 @@ def check_task(
     kind = find_operator(operator) if isinstance(operator, str) else operator
     if kind.identity and noise_std == 0:
         raise ValueError("the noise task without noise leaves nothing to do; set noise_std, for example 0.2")
-    A = made(kind, 1, preset.size, 0, **parameters)
+    A = made(kind, 1, preset.size, 0, 0, **parameters)
     return measure(torch.zeros(1, preset.unet.in_channels, preset.size, preset.size), A, noise_std, 0)
 
 
@@ -116,7 +116,7 @@ def make_task(
         return measure(x, A, noise_std, seed, first)
 
     truth, held_out = split.corrupted[: preset.observations], split.held_out[: preset.held_out]
-    about = {
+    about: dict[str, str | float | int] = {
         "data": split.name,
         "fingerprint": split.fingerprint,
         "operator": kind.name,

@@ -64,7 +64,8 @@ def told(loop: Iterator[Progress | Iteration], tell: Tell) -> Iterator[Progress 
     A training's curve is "loss/EM 03" over its updates, 00 being the first prior; a speed is "images per second/E-step"
     over EM iterations.
     """
-    first, begin, losses = None, 0.0, []
+    first: Progress | None = None
+    begin, losses = 0.0, list[float]()
     for event in loop:
         if isinstance(event, Progress):
             now = time.perf_counter()

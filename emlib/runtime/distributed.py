@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import torch
 from torch import distributed, nn
@@ -143,7 +144,7 @@ def of_a_lost_process(error: RuntimeError) -> bool:
     return isinstance(error, distributed.DistError) or any(word in str(error) for word in WORDS)
 
 
-def _listen() -> signal.Handlers:
+def _listen() -> Any:
     """Starts the thread that hears SIGTERM; returns what handled it before."""
     heard, ring = os.pipe()
     os.set_blocking(ring, False)

@@ -28,7 +28,7 @@ def locked(path: str | Path) -> Iterator[None]:
 
 
 @contextmanager
-def whole(path: str | Path) -> Iterator[Path]:
+def atomic_file(path: str | Path) -> Iterator[Path]:
     """Gives a place to write to, which takes the name ``path`` only once all is written.
 
     A run that is stopped halfway thus never leaves half a file behind. The folder is made.
@@ -44,7 +44,7 @@ def whole(path: str | Path) -> Iterator[Path]:
 
 
 @contextmanager
-def whole_folder(path: str | Path) -> Iterator[Path]:
+def atomic_folder(path: str | Path) -> Iterator[Path]:
     """Gives an empty folder to write to, which takes the place of ``path`` only once all is written.
 
     Raises:
@@ -63,7 +63,7 @@ def whole_folder(path: str | Path) -> Iterator[Path]:
 
 def write_json(path: str | Path, content: Any) -> None:
     """Writes JSON to a file."""
-    with whole(path) as part:
+    with atomic_file(path) as part:
         part.write_text(json.dumps(content, indent=1) + "\n")
 
 

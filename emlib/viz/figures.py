@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
+from typing import cast
 
 import matplotlib
 import matplotlib.pyplot as plt
@@ -69,8 +70,8 @@ def curves(
         levels: name -> height of a horizontal line.
         ax: where to draw; a new figure where None.
     """
-    if ax is None:
-        _, ax = plt.subplots(figsize=(5, 3.2))
+    fig = ax.figure if ax is not None else plt.figure(figsize=(5, 3.2))
+    ax = ax or fig.add_subplot()
     for (name, values), marker in zip(lines.items(), "osD^vP*X"[: len(lines)], strict=True):
         ax.plot(x, values, marker=marker, label=name)
     for (name, value), colour in zip((levels or {}).items(), cycle(("0.3", "0.6", "tab:red", "tab:purple"))):
@@ -79,7 +80,7 @@ def curves(
     ax.set_ylabel(ylabel)
     ax.grid(alpha=0.3)
     ax.legend(frameon=False, fontsize=8)
-    return ax.figure
+    return cast(Figure, fig)
 
 
 def save_grid(rows: Mapping[str, Tensor], path: Path) -> None:

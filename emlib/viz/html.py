@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -41,7 +42,7 @@ def image(picture: Picture, alt: str, trim: bool = False) -> str:
     if not trim and picture.get_layout_engine() is None:
         picture.tight_layout()
     buffer = io.BytesIO()
-    trimmed = {"bbox_inches": "tight", "pad_inches": 0.04} if trim else {}
+    trimmed: dict[str, Any] = {"bbox_inches": "tight", "pad_inches": 0.04} if trim else {}
     picture.savefig(buffer, format="png", dpi=DPI, facecolor="white", **trimmed)
     plt.close(picture)
     drawn = Image.open(buffer).convert("RGB")

@@ -31,7 +31,7 @@ def live(draw: Callable[..., str], parameters: Mapping[str, Sequence[Any]]) -> w
 
 def dial(name: str, values: Sequence[Any]) -> widgets.Widget:
     """A slider for the values: whole numbers, numbers, numbers that grow by factors, or anything else by its name."""
-    says = {"description": name.replace("_", " "), "style": {"description_width": "initial"}}
+    says: dict[str, Any] = {"description": name.replace("_", " "), "style": {"description_width": "initial"}}
     says["continuous_update"] = False  # a picture may take seconds
     numbers = all(isinstance(value, Real) and not isinstance(value, bool) for value in values)
     if not numbers or min(values) == max(values):
