@@ -54,18 +54,18 @@ def title(data: str, task: str) -> str:
     return f"{SETS[data]}, {TASKS[task]}"
 
 
-def pictures(name: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+def pictures(name: str, methods: Iterable[str] = NAMES) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """The pictures kept beside a recorded table, [10, C, H, W] on [-1, 1].
 
     Returns:
         Held-out pictures by the label of the way that restored them, the truth under ``truth``, last; and pictures
         drawn from each method's prior, by the method's label.
     """
-    restored, drawn = pictures_of(data_dir() / "results" / name, NAMES)
+    restored, drawn = pictures_of(data_dir() / "results" / name, methods)
     truth = restored.pop("truth")
     found = {tuple(way.split(": ", 1)): x for way, x in restored.items()}
     restored = {label: found[way] for way, label in labels(found).items()}
-    return restored | {"truth": truth}, {NAMES[method]: x for method, x in drawn.items()}
+    return restored | {"truth": truth}, {NAMES.get(method, method): x for method, x in drawn.items()}
 
 
 def best(record: Record, method: str) -> Score:
