@@ -98,13 +98,17 @@ def floor(records: Iterable[Record]) -> float:
 
 
 def in_mean(record: Record, way: Way, measure: str, digits: int) -> str:
-    """A measure's mean over the seeds, as a cell of a table; empty where there is none."""
+    """A measure's mean over the seeds, as a cell of a table; empty where the way lacks it.
+
+    Raises:
+        ValueError: if no row of the record has the measure.
+    """
     found = over_seeds(record, measure).get(way)
     return f"{found.mean:.{digits}f}" if found else ""
 
 
 def by_seed(record: Record, way: Way, measure: str, digits: int) -> str:
-    """A measure with each seed, as a cell of a table; empty where there is none."""
+    """A measure with each seed, as a cell of a table; otherwise as :func:`in_mean`."""
     found = over_seeds(record, measure).get(way)
     return ", ".join(f"{value:.{digits}f}" for value in found.values) if found else ""
 
@@ -149,14 +153,14 @@ def indexed(rows: Iterable[Record], measure: str, *keys: str) -> dict[Any, Any]:
     return found
 
 
-def redrawn(records: Iterable[Record], measure: str = FD) -> dict[tuple[str, str, str, int], float]:
-    """What ``benchmarks/drawing.py`` recorded of priors, by (experiment, method, way to draw, steps).
+def redrawn(records: Iterable[Record], measure: str = FD) -> dict[tuple[str, str, tuple[str, int]], float]:
+    """What ``benchmarks/drawing.py`` recorded of priors, by (experiment, method, (way to draw, steps)).
 
     A prior is known by its file, ``runs/EXPERIMENT/seed-SEED/METHOD.safetensors`` or a file in a folder METHOD.
     """
     found = indexed((row for record in records for row in record["rows"]), measure, "prior", "way", "steps")
     parts = {prior: Path(prior).with_suffix("").parts for prior, _, _ in found}
-    return {(parts[prior][1], parts[prior][3], *manner): value for (prior, *manner), value in found.items()}
+    return {(parts[prior][1], parts[prior][3], tuple(manner)): value for (prior, *manner), value in found.items()}
 
 
 def ranking(record: Record, ways: Collection[str] | None = None) -> list[str]:
@@ -200,7 +204,7 @@ def dots(
         series: label of a series -> its numbers by key, some of which may lack; the first series has stars.
         names: key -> what a reader sees of it, from top to bottom.
         apart: how far the series lie apart within a line, so that none hides another; lines are 1 apart.
-        least: numbers below are drawn here, with the number beside an arrow.
+        least: percentages below are drawn here, with the number beside an arrow.
         style: of all dots, as :meth:`matplotlib.axes.Axes.plot` takes it.
     """
     drawn = []
