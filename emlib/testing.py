@@ -137,12 +137,6 @@ def _solve(A: Operator, x: Tensor, z: Tensor, tolerance: float) -> None:
     u = A.solve(w, 0.0, 2.0)
     _say(u.isfinite().all(), A, "A.solve(v, 0, b) must be the pseudo-inverse, and finite")
     _say(_close(2 * A(A.adjoint(u)), w, 0.02), A, "A.solve(v, 0, b) is not the pseudo-inverse of b A A^T")
-    for a, b in ((-0.1, 1.0), (0.1, 0.0)):
-        try:
-            A.solve(v, a, b)
-        except ValueError:
-            continue
-        raise AssertionError(f"operator {A.name!r}: A.solve must refuse a={a}, b={b} by a ValueError")
 
 
 def _pictures(A: Operator, x: Tensor, z: Tensor, tolerance: float) -> None:

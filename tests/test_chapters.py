@@ -14,8 +14,9 @@ from twins import chapters, first_cell, twin  # noqa: E402
 WIDTH = 88
 """Letters of code in a line of a built page; more are wrapped or must be scrolled to."""
 UNSEEN = {"hide-input", "hide-cell", "remove-cell", "remove-input"}
-TEACH = {"01_pictures_and_noise": 1, "03_how_pictures_break": 2}
-"""Cells of nothing but assertions that a reader should see: they show what an assertion says."""
+TEACH = {"01_pictures_and_noise": 1, "03_how_pictures_break": 2, "02_ddpm": 1, "04_exact_world": 1}
+"""Cells of nothing but assertions, and of what they compare, that a reader should see: in 1 and 3 they show what an
+assertion says, in 2 a step by hand is the library's, and in 4 two worlds give one likelihood."""
 MOST = {"12_measured": 182, "13_starts": 112}
 """Visible lines of code in the chapters that report recorded runs."""
 

@@ -13,13 +13,15 @@ import torch
 from torch import Tensor
 
 import emlib
-from emlib import reports
 from emlib.data import data_dir
-from emlib.experiment import LAST_DRAWS, read_experiment
+from emlib.experiments import reports
+from emlib.experiments.config import read_experiment
+from emlib.experiments.methods import NAMES
+from emlib.experiments.paper_tables import TABLE_1, TABLE_4, TABLE_5
+from emlib.experiments.reports import FD, FIRST_PRIORS, SETS, TASKS, best, lead
+from emlib.experiments.run import LAST_DRAWS
+from emlib.experiments.summary import over_seeds, score
 from emlib.metrics import alternation
-from emlib.paper_tables import TABLE_1, TABLE_4, TABLE_5
-from emlib.reports import FD, FIRST_PRIORS, SETS, TASKS, best, lead
-from emlib.tables import NAMES, over_seeds, score
 
 TABLES = [(data, task) for data in SETS for task in TASKS]
 EMS = ("em-dps-paper", "em-mmps")

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from emlib.results import read_result
-from emlib.tables import over_seeds, score
+from emlib.experiments.summary import over_seeds, score
+from emlib.runs.record import read_result
 
 RESULTS = Path(__file__).resolve().parent.parent / "data" / "results"
 PAPER = {  # table 1 of EMDiffusion as chapter 9 quotes it: PSNR in dB of (clean prior, EM)

@@ -6,12 +6,12 @@ import matplotlib.pyplot as plt
 import pytest
 import torch
 
-from emlib import reports
-from emlib.gathering import SHOWN, keep_pictures
-from emlib.paper_tables import TABLE_1, TABLE_4, TABLE_5, Reported
-from emlib.reports import FD, FIRST_PRIORS, TASKS
-from emlib.results import write_result
-from emlib.tables import NAMES
+from emlib.experiments import reports
+from emlib.experiments.methods import NAMES
+from emlib.experiments.paper_tables import TABLE_1, TABLE_4, TABLE_5, Reported
+from emlib.experiments.reports import FD, FIRST_PRIORS, TASKS
+from emlib.experiments.table import SHOWN, keep_pictures
+from emlib.runs.record import write_result
 
 
 def row(method: str, by: str, seed: int, psnr: float, **more) -> dict:

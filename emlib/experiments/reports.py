@@ -15,10 +15,11 @@ from matplotlib.lines import Line2D
 from torch import Tensor
 
 from emlib.data import data_dir
-from emlib.gathering import pictures_of
-from emlib.paper_tables import Reported
-from emlib.results import read_result
-from emlib.tables import NAMES, Score, labels, over_seeds
+from emlib.experiments.methods import NAMES
+from emlib.experiments.paper_tables import Reported
+from emlib.experiments.summary import Score, labels, over_seeds
+from emlib.experiments.table import pictures_of
+from emlib.runs.record import read_result
 
 Record = Mapping[str, Any]
 Way = tuple[str, str]
@@ -123,7 +124,7 @@ def side_by_side(first: str, records: Mapping[str, Record]) -> tuple[list[str], 
         records: title of each other column -> its record.
 
     Returns:
-        Head and rows, as :func:`emlib.tables.table` takes them.
+        Head and rows, as :func:`emlib.viz.tables.table` takes them.
     """
     ways = labels(way for record in records.values() for way in over_seeds(record, "PSNR"))
 
