@@ -18,7 +18,7 @@ from torch import Tensor
 from training import twin, updater
 
 import emlib
-from emlib.planning.cost import NetworkCost, network_cost
+from emlib.planning.counting import NetworkCost, network_cost
 from emlib.runtime.device import matmul_rate, pick_device, synchronize
 from emlib.runtime.precision import Speed
 

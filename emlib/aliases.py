@@ -20,7 +20,7 @@ OLD: dict[str, tuple[str, ...]] = {
     "card": ("hub.card",),
     "commands": ("runs.build", "viz.figures", "cli.em"),
     "contenders": ("experiments.methods", "experiments.base"),
-    "cost": ("planning.cost", "cli.cost", "posterior"),
+    "cost": ("planning.cost", "planning.counting", "cli.cost", "posterior"),
     "diffusers_layout": ("hub.diffusers",),
     "display": ("viz.display",),
     "dry_run": ("planning.dry_run",),

@@ -22,7 +22,7 @@ SHEETS = [np.full((4, 6, 3), value, np.uint8) for value in (0, 100, 200)]
 
 @pytest.fixture(autouse=True)
 def _a_fresh_chapter(monkeypatch):
-    monkeypatch.setattr(display, "_numbers", {})
+    monkeypatch.setattr("emlib.viz.html._numbers", {})
     monkeypatch.delenv("EMLIB_STATIC", raising=False)
     yield
     plt.close("all")

@@ -21,7 +21,7 @@ RECORD = {
 
 @pytest.fixture(autouse=True)
 def _a_fresh_chapter(monkeypatch):
-    monkeypatch.setattr(tables, "_numbers", {})
+    monkeypatch.setattr("emlib.viz.html._numbers", {})
 
 
 def test_seeds_become_one_row_in_the_records_order():

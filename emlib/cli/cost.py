@@ -8,7 +8,8 @@ import torch
 
 from emlib.cli.words import Strangers
 from emlib.guidance.search import RULES
-from emlib.planning.cost import DEVICES, EFFICIENCY, FLOAT, as_text, plan, sustained
+from emlib.planning.cost import DEVICES, EFFICIENCY, as_text, plan, sustained
+from emlib.planning.counting import FLOAT
 from emlib.posterior import SAMPLERS
 from emlib.runs.presets import PRESETS, preset
 

@@ -64,7 +64,10 @@ def pictures(name: str, methods: Iterable[str] = NAMES) -> tuple[dict[str, Tenso
     """
     restored, drawn = pictures_of(data_dir() / "results" / name, methods)
     truth = restored.pop("truth")
-    found = {tuple(way.split(": ", 1)): x for way, x in restored.items()}
+    found: dict[tuple[str, str], Tensor] = {}
+    for way, x in restored.items():
+        method, _, by = way.partition(": ")
+        found[method, by] = x
     restored = {label: found[way] for way, label in labels(found).items()}
     return restored | {"truth": truth}, {NAMES.get(method, method): x for method, x in drawn.items()}
 
@@ -215,7 +218,12 @@ def dots(
         drawn += ax.plot([max(values[key], least) for key in here], heights, marker, label=label, **style)
         for key, height in zip(here, heights, strict=True):
             if values[key] < least:
-                beyond = {"textcoords": "offset points", "va": "center", "fontsize": 8, "color": drawn[-1].get_color()}
+                beyond: dict[str, Any] = {
+                    "textcoords": "offset points",
+                    "va": "center",
+                    "fontsize": 8,
+                    "color": drawn[-1].get_color(),
+                }
                 ax.annotate(f"◂ −{-values[key]:.0f} %", (least, height), (8, 0), **beyond)
     ax.set_yticks(range(len(names)), names.values())
     if not ax.yaxis_inverted():

@@ -39,7 +39,7 @@ def over_seeds(record: Mapping[str, Any], measure: str) -> dict[tuple[str, str],
     """One measure of a recorded table, by (method, way to reconstruct), in the record's order.
 
     Args:
-        record: of :mod:`emlib.cli.experiment`, as ``results.read_result`` reads it.
+        record: of :mod:`emlib.cli.experiment`, as ``read_result`` reads it.
         measure: a key of its rows, such as ``PSNR``; rows without it are left out.
 
     Raises:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import torch
 
 from emlib.em.settings import rows_of
-from emlib.planning.cost import FLOAT, Stage, live_bytes, network_cost, sustained
+from emlib.planning.cost import Stage, sustained
+from emlib.planning.counting import FLOAT, live_bytes, network_cost
 from emlib.posterior import BLOCK
 from emlib.runs.job import Job
 from emlib.runtime.device import RESERVE, free_memory, median_seconds
@@ -105,7 +106,7 @@ def fitting_batch(cfg: UNetConfig, side: int, free: float, backward: int, train:
         cfg: sizes of the network.
         side: height and width of a picture in pixels.
         free: bytes that are free.
-        backward: backward passes through one forward pass, as :func:`emlib.planning.cost.live_bytes` takes it.
+        backward: backward passes through one forward pass, as :func:`emlib.planning.counting.live_bytes` takes it.
         train: whether for training, with AdamW's moments and two averages, or for sampling.
     """
     one, two = (live_bytes(cfg, side, n * BLOCK, backward, train) for n in (1, 2))

@@ -19,9 +19,7 @@ from IPython import get_ipython
 from IPython.display import HTML
 
 from emlib.runtime.durations import duration
-from emlib.viz.html import Picture, image
-
-_numbers: dict[str, int] = {}
+from emlib.viz.html import Picture, image, number_of
 
 
 def figure(
@@ -40,13 +38,13 @@ def figure(
         fig: what is shown.
         alt: for readers who cannot see it.
         caption: what is seen.
-        recorded: the recorded runs that its numbers come from, as ``results.read_result`` reads them.
+        recorded: the recorded runs that its numbers come from, as ``read_result`` reads them.
         name: what the figure is known by where its alt text changes from run to run.
 
     Raises:
         ValueError: without alt text.
     """
-    number = _number(name or alt)
+    number = number_of("figure", name or alt)
     return HTML(_figure(number, image(fig, alt, trim=True), caption, recorded))
 
 
@@ -76,7 +74,7 @@ def frames(
     """
     if not len(pictures) == len(labels) == len(alts) > 0:
         raise ValueError(f"each frame needs a label and alt text, got {len(pictures)}, {len(labels)}, {len(alts)}")
-    number = _number(name or "\n".join(alts))
+    number = number_of("figure", name or "\n".join(alts))
     at = range(len(pictures))[start]
     return HTML(_figure(number, _deck(number, pictures, alts, {"frame": labels}, [at]), caption, recorded))
 
@@ -109,7 +107,7 @@ def explore(
     """
     if not parameters or not all(len(values) for values in parameters.values()):
         raise ValueError(f"each parameter to explore needs values, got {parameters}")
-    number = _number(name or alt)
+    number = number_of("figure", name or alt)
     if is_live():
         from emlib.viz.widgets import live  # only there are widgets needed
 
@@ -140,7 +138,7 @@ def provenance(record: Mapping[str, Any]) -> str:
     """One small line of HTML on a recorded run: command, data, device, time, date and commit.
 
     Args:
-        record: as ``results.read_result`` reads it; what it lacks is left out.
+        record: as ``read_result`` reads it; what it lacks is left out.
     """
     facts = [record.get("settings", {}).get("data"), record.get("device")]
     if "seconds" in record:
@@ -158,10 +156,6 @@ def provenance(record: Mapping[str, Any]) -> str:
 def said(value: Any) -> str:
     """A parameter's value in few letters."""
     return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-def _number(key: str) -> int:
-    return _numbers.setdefault(key, len(_numbers) + 1)
 
 
 def _figure(

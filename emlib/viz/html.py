@@ -1,4 +1,4 @@
-"""A picture as an ``<img>`` that carries its bytes, as few as they can be."""
+"""A picture as an ``<img>`` that carries its bytes, as few as they can be; and the numbers of figures and tables."""
 
 from __future__ import annotations
 
@@ -22,6 +22,15 @@ DPI, CSS_DPI = 160, 110
 
 PHONE, TABLET = 340, 640
 """Pixels that a page is sure to have across."""
+
+
+_numbers: dict[str, dict[str, int]] = {}
+
+
+def number_of(kind: str, key: str) -> int:
+    """Numbers that count up within a kernel, figures and tables apart; the same key keeps its number."""
+    known = _numbers.setdefault(kind, {})
+    return known.setdefault(key, len(known) + 1)
 
 
 def image(picture: Picture, alt: str, trim: bool = False) -> str:

@@ -9,12 +9,10 @@ from typing import Any
 from IPython.display import HTML
 
 from emlib.viz.display import provenance
+from emlib.viz.html import number_of
 
 SENTENCE = 32
 """Letters that a cell of numbers has at most."""
-
-
-_numbers: dict[str, int] = {}
 
 
 def table(
@@ -40,7 +38,7 @@ def table(
     """
     if bad := [row for row in rows if len(row) != len(head)]:
         raise ValueError(f"each row needs {len(head)} cells, as the head has, but one has {len(bad[0])}: {bad[0]}")
-    number = _numbers.setdefault("\n".join([*head, *(row[0] for row in rows)]), len(_numbers) + 1)
+    number = number_of("table", "\n".join([*head, *(row[0] for row in rows)]))
     titles = "".join(f'<th scope="col">{html.escape(title)}</th>' for title in head)
     row_head = 'th scope="row"'
     body = "".join(f"<tr>{_cell(name, row_head)}{''.join(map(_cell, cells))}</tr>" for name, *cells in rows)
