@@ -22,7 +22,8 @@ GRID_POWER = 1.5
 BLOCK = 16
 """Batches are filled up to a multiple of this. Convolutions and matrix products of other sizes take other code,
 which rounds otherwise in the last bit, and a sampler magnifies that: DPS to 0.1 on [-1, 1]. Filled up, a picture
-comes out bit for bit the same whatever its batch (measured on CPUs)."""
+comes out bit for bit the same whatever its batch (measured on CPUs). On a GPU that does not suffice: on an H200, in
+float32, single pixels of MMPS moved by up to 0.19 between batches of 512 and of 100."""
 
 
 def reconstruct(
