@@ -48,7 +48,7 @@ def add_arguments(sub: argparse.ArgumentParser, strangers: Strangers) -> None:
         action="store_true",
         help="only say what the run would do, cost and need, and whether all of it is there; status 2 if it is not",
     )
-    sub.add_argument("--e-batch", type=int, help="pictures sampled at a time; changes memory, no picture but by rounding")
+    sub.add_argument("--e-batch", type=int, help="pictures sampled at a time: memory, and on a GPU rounding")
     sub.add_argument("--train-batch", type=int, help="pictures in an update (default: the preset's)")
     sub.add_argument(
         "--tensorboard", nargs="?", const="", metavar="DIR", help="log for TensorBoard, in DIR or in the run's folder"
