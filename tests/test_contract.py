@@ -161,6 +161,17 @@ def test_withheld_numbers_are_no_longer_seen():
     assert torch.equal(part.operator.seen(part.y), keep)
 
 
+@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("A", [emlib.random_mask(8, 8, 0.5, 0), emlib.GaussianBlur(8, 8)], ids=["mask", "blur"])
+def test_every_sampler_draws_where_a_tenth_is_withheld(name, A, net, schedule):
+    """PiGDM and DiffPIR ask the withheld operator for its inverse."""
+    m = emlib.measure(torch.rand(8, 1, 8, 8) * 2 - 1, A, 0.1, 0)
+    part, _ = rules.withhold(m, 0)
+    (x,) = emlib.reconstruct(sampler(name), net, schedule, part, 0, "try", 8)
+    assert x.shape == (8, 1, 8, 8)
+    assert x.isfinite().all()
+
+
 # ---- a stranger's operator through the whole library ----
 
 
