@@ -25,7 +25,7 @@ CACHE := $(BOOK)/.jupyter_cache
 FRESH := $(CACHE)/.fresh
 CHAPTERS := $(shell grep -l '^jupytext:' book/*.md)
 NOTEBOOKS := $(CHAPTERS:.md=.ipynb)
-PAGES := $(wildcard book/*.md) book/references.bib _config.yml _toc.yml $(shell find book/assets -type f)
+PAGES := $(wildcard book/*.md) book/references.bib _config.yml _toc.yml tests/docstrings.py $(shell find book/assets -type f)
 LIBRARY := $(wildcard emlib/*.py emlib/*/*.py) $(shell find data -type f)
 
 # The notebooks' kernel is the one inside .venv, whatever the user has registered elsewhere.
