@@ -1,4 +1,7 @@
-"""CONTRIBUTING.md's own code, run: what it tells a reader to write keeps the contract and serves the commands."""
+"""CONTRIBUTING.md's own code, run: what it tells a reader to write keeps the contract and serves the commands.
+
+CHANGELOG.md beside it: old paths lead where it says.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import emlib
-from emlib import posterior
+from emlib import aliases, posterior
 from emlib.cli.main import main
 from emlib.experiments import methods
 from emlib.experiments.config import read_experiment
@@ -141,3 +144,10 @@ def test_the_layers_stand_as_the_contract_has_them():
     assert [set(re.findall(r"`(\w+)`", line)) for line in lines] == [
         set(layer.split(" | ")) for layer in contract["layers"]
     ]
+
+
+def test_the_changelog_has_this_release_and_every_old_path():
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert re.findall(r"^## \[(.+?)\]", text, re.MULTILINE)[:2] == ["Unreleased", emlib.__version__]
+    rows = re.findall(r"^\| `(\w+)` \| (.+) \|$", text, re.MULTILINE)
+    assert {old: tuple(re.findall(r"`(.+?)`", new)) for old, new in rows} == aliases.OLD
