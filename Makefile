@@ -25,7 +25,7 @@ CACHE := $(BOOK)/.jupyter_cache
 FRESH := $(CACHE)/.fresh
 CHAPTERS := $(shell grep -l '^jupytext:' book/*.md)
 NOTEBOOKS := $(CHAPTERS:.md=.ipynb)
-PAGES := $(wildcard book/*.md) book/references.bib _config.yml _toc.yml $(shell find book/assets -type f)
+PAGES := $(wildcard book/*.md) book/references.bib _config.yml _toc.yml tests/docstrings.py $(shell find book/assets -type f)
 LIBRARY := $(wildcard emlib/*.py emlib/*/*.py) $(shell find data -type f)
 
 # The notebooks' kernel is the one inside .venv, whatever the user has registered elsewhere.
@@ -89,7 +89,7 @@ serve: site ## the site on localhost, built again when a source changes
 
 # One way only: the text is the source, the notebook its twin without outputs. The Colab button opens
 # the twin if it is there when the site is built, hence the order.
-notebooks: $(READY) ## renews the chapters' first cell and their notebooks
+notebooks: $(READY) ## writes the chapters' first cell and their notebooks
 	@$(PY) tests/twins.py
 
 $(NOTEBOOKS): | $(READY)
@@ -113,9 +113,13 @@ test: $(READY) ## every test: lint, unit, nbval, site-tests
 	@$(MAKE) --no-print-directory site-tests
 	@echo "== All tests passed"
 
-lint: $(READY) ## the form of the code
+lint: $(READY) ## the form of the code and of the chapters' cells, who imports whom, types
 	@echo "== Linting"
 	@$(BIN)/ruff check emlib tests benchmarks
+	@$(BIN)/ruff format --check emlib tests benchmarks
+	@$(BIN)/ruff check --isolated --select E501 --line-length 88 book/*.ipynb
+	@$(BIN)/lint-imports
+	@$(BIN)/mypy emlib
 
 unit: $(READY) ## tests of the library and of the project's frame
 	@echo "== Unit tests"

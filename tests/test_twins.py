@@ -9,7 +9,28 @@ import pytest
 pytest.importorskip("jupytext", reason="jupytext isn't installed (it is in the extra 'book')")
 nbformat = pytest.importorskip("nbformat")
 
-from twins import BOOK, chapters, twin  # noqa: E402
+from twins import BOOK, chapters, first_cell, twin, with_first_cell  # noqa: E402
+
+CHAPTER = """\
+---
+jupytext:
+  text_representation:
+    extension: .md
+    format_name: myst
+---
+
+# A chapter
+
+Words.
+
+```{code-cell} ipython3
+import emlib
+```
+
+```{code-cell} ipython3
+emlib.preset()
+```
+"""
 
 
 def content(notebook) -> list[tuple]:
@@ -37,3 +58,30 @@ def test_notebook_has_a_text_and_no_outputs(path: Path):
         if cell.cell_type == "code":
             assert not cell.outputs, f"{path.name}, {cell.id}: outputs are made when the book is built, not kept"
             assert cell.execution_count is None
+
+
+def sources(tmp_path: Path, text: str) -> list[str]:
+    """The code cells of a chapter that says this."""
+    path = tmp_path / "14_made_up.md"
+    path.write_text(text, encoding="utf-8")
+    return [cell.source for cell in twin(path).cells if cell.cell_type == "code"]
+
+
+def test_a_chapter_without_the_first_cell_is_given_it_once(tmp_path):
+    written = with_first_cell(CHAPTER)
+    assert sources(tmp_path, CHAPTER) == ["import emlib", "emlib.preset()"]
+    assert sources(tmp_path, written) == [first_cell().strip(), "import emlib", "emlib.preset()"]
+    assert twin(tmp_path / "14_made_up.md").cells[1].metadata["tags"] == ["hide-input"]
+    assert written.index("Words.") < written.index(first_cell()) < written.index("import emlib\n")
+    assert with_first_cell(written) == written
+
+
+def test_an_old_first_cell_is_renewed_where_it_stands(tmp_path):
+    written = with_first_cell(CHAPTER)
+    old = written.replace("check=True", "check=False").replace("@ {address}", "@ {address}  ")
+    assert old != written
+    assert with_first_cell(old) == written
+
+
+def test_a_text_without_code_stays_as_it_is():
+    assert with_first_cell("# A page\n\nWords.\n") == "# A page\n\nWords.\n"

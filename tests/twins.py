@@ -18,7 +18,8 @@ ROOT = Path(__file__).resolve().parent.parent
 BOOK = ROOT / "book"
 
 FIRST_CELL = """\
-# Where the book's library is missing, as on Colab, install it and what it lacks; torch and all else stay as they are.
+# Where the book's library is missing, as on Colab, install it and what it lacks;
+# torch and all else stay as they are.
 import importlib.util
 import subprocess
 import sys
@@ -27,10 +28,12 @@ if importlib.util.find_spec("emlib") is None:
     address = "{address}"
     wanted = ("lpips", "torchmetrics", "lightning_utilities")
     lacking = [name for name in wanted if importlib.util.find_spec(name) is None]
-    install = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", f"emdiffusion-book @ {{address}}", *lacking]
+    install = [sys.executable, "-m", "pip", "install", "-q", "--no-deps"]
+    install += [f"emdiffusion-book @ {{address}}", *lacking]
     subprocess.run(install, check=True)
 """
 OPENING = "```{code-cell} ipython3\n:tags: [hide-input]\n\n"
+CODE_CELL = re.compile(r"^```\{code-cell\}", re.MULTILINE)
 FIRST_CELL_IN_TEXT = re.compile(re.escape(OPENING) + r"(# [^`]*?emdiffusion-book @ [^`]*?)```\n", re.DOTALL)
 
 
@@ -51,8 +54,11 @@ def chapters() -> list[Path]:
 
 
 def with_first_cell(text: str) -> str:
-    """A chapter's text with the first cell as it should be; unchanged if it has none."""
-    return FIRST_CELL_IN_TEXT.sub(lambda _: OPENING + first_cell() + "```\n", text, count=1)
+    """A chapter's text with the first cell as it should be: renewed, or put before its first code cell."""
+    cell = OPENING + first_cell() + "```\n"
+    if FIRST_CELL_IN_TEXT.search(text):
+        return FIRST_CELL_IN_TEXT.sub(lambda _: cell, text, count=1)
+    return CODE_CELL.sub(lambda code: f"{cell}\n{code.group()}", text, count=1)
 
 
 def twin(chapter: Path) -> NotebookNode:
@@ -73,7 +79,7 @@ if __name__ == "__main__":
         text = chapter.read_text(encoding="utf-8")
         if with_first_cell(text) != text:
             chapter.write_text(with_first_cell(text), encoding="utf-8")
-            print(f"{chapter.name}: first cell renewed")
+            print(f"{chapter.name}: first cell written")
         path = chapter.with_suffix(".ipynb")
         nbformat.write(twin(chapter), path)
         print(f"{chapter.name} -> {path.name}")
