@@ -303,7 +303,7 @@ def test_files_of_other_settings_are_refused(toy, capsys):
 @pytest.mark.parametrize(
     ("change", "words", "says"),
     [
-        ({}, ["nowhere"], "no experiment nowhere; there are starts-embedded-blur"),
+        ({}, ["nowhere"], "starts-embedded-mask, "),
         ({"methods": ["magic"]}, ["toy"], "unknown methods magic; there are observed"),
         ({}, ["toy", "--methods", "magic"], "unknown methods magic"),
         ({"colour": "blue"}, ["toy"], "toy.json is no experiment"),
