@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -116,7 +117,8 @@ def main(words: list[str] | None = None) -> None:
             numbers = {"images_per_s": args.pictures / once, "model_flops_per_s": rate, "share_of_peak": rate / peak}
             rows.append({"work": name, **numbers, **ratio(seconds, name, base)})
             # at once: a lease may end while the next group compiles
-            print(f"{name}: {numbers['images_per_s']:.4g} images/s, {rate / peak:.1%} of the peak", flush=True)
+            said = f"{name}: {numbers['images_per_s']:.4g} images/s, {rate / peak:.1%} of the peak"
+            print(said, file=sys.stderr, flush=True)
     settings = {
         "preset": p.name,
         "card": torch.cuda.get_device_name() if device == "cuda" else "none, on the CPU",
