@@ -5,7 +5,6 @@ import functools
 import json
 import re
 import subprocess
-import sys
 from dataclasses import replace
 
 import pytest
@@ -356,6 +355,15 @@ def test_an_operator_that_cannot_be_had_is_refused(tmp_path, monkeypatch, capsys
     assert re.search(says, capsys.readouterr().err)
 
 
+def test_a_parameter_that_is_a_word_of_the_command_line_is_refused(small, tmp_path, capsys):
+    (tmp_path / "mine.py").write_text(
+        POOL.replace("import Operator", "import Operator, Parameter")
+        + '    parameters = {"e_batch": Parameter(1, "a word of em alone")}\n'
+    )
+    assert main(["em", "--preset", "toy", "--operator", "mine.py:AveragePool"]) == 2
+    assert "--e-batch" in capsys.readouterr().err
+
+
 def test_no_other_file_asks_of_which_kind_an_operator_is():
     """isinstance of an operator's class, or a comparison with its name, outside of emlib/operators."""
     found = subprocess.run(
@@ -452,9 +460,9 @@ def test_a_record_refuses_a_scale_it_cannot_use():
         SAMPLERS["dps"].filled_in(presets.SMOKE)
 
 
-def test_python_runs_the_same_file(small, pool, tmp_path):
-    """The five lines of a notebook: a class of the reader's, no file."""
+def test_a_class_of_the_readers_makes_a_task(small, pool):
+    """As in a notebook, with no file."""
     task = emlib.make_task(small, pool, noise_std=0.1)
     assert task.measurements.y.shape[-1] * 2 == task.truth.shape[-1]
     assert task.about["operator"] == "pool"
-    assert "torch" in sys.modules
+    assert task.measurements.image_shape == tuple(task.truth.shape[1:])

@@ -31,7 +31,7 @@ def main(words: list[str] | None = None) -> int:
     """Runs one command; a mistake in the input ends in one sentence and status 2."""
     try:
         args = parser(strangers_operator(words)).parse_args(words)
-    except ValueError as error:  # an operator that there is not
+    except (ValueError, argparse.ArgumentError) as error:  # no such operator, or one whose words are taken
         print(f"emlib: {error}", file=sys.stderr)
         return 2
     try:

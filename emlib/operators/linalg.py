@@ -60,13 +60,14 @@ def solve_by_gradients(AAT: Callable[[Tensor], Tensor], v: Tensor, a: float | Te
     w = v.double()
     a, b = variances(a, b, w)
     # c I + b A A^T,   c = a, or a share of the largest eigenvalue where a = 0
-    c = torch.where(a > 0, a, 0.1 * CUTOFF * b * _largest(AAT, w))
+    exact = bool((a > 0).all())
+    c = a if exact else torch.where(a > 0, a, 0.1 * CUTOFF * b * _largest(AAT, w))
 
     def solved(w: Tensor) -> Tensor:
         return conjugate_gradients(lambda p: c * p + b * AAT(p), w, STEPS, TOLERANCE)
 
     u = solved(w)
-    if bool((a > 0).all()):
+    if exact:
         return u.to(v)
     # once more on b A A^T u, which has nothing where A A^T has nothing
     return torch.where(a > 0, u, solved(b * AAT(u))).to(v)

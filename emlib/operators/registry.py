@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from emlib.operators.base import Operator
 from emlib.operators.blur import GaussianBlur
@@ -86,15 +88,11 @@ def make_operator(word: str, count: int, size: int, seed: int, first: int = 0, *
     Raises:
         ValueError: if there is no such operator, or a parameter is out of its range.
     """
-    return made(find_operator(word), count, size, seed, first, **parameters)
-
-
-def made(kind: type[Operator], count: int, size: int, seed: int, first: int = 0, **parameters: float) -> Operator:
-    """The operator of this class for some pictures; arguments as for :func:`make_operator`."""
+    kind = find_operator(word)
     return kind.for_pictures(count, size, seed, first, **own_parameters(kind, parameters))
 
 
-def own_parameters(kind: type[Operator], given: dict[str, float]) -> dict[str, float]:
+def own_parameters(kind: type[Operator], given: Mapping[str, Any]) -> dict[str, float]:
     """The parameters that this operator has, with what is given or their defaults."""
     return {name: given.get(name, parameter.default) for name, parameter in kind.parameters.items()}
 

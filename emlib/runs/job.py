@@ -10,6 +10,7 @@ from typing import Any
 from emlib.em.settings import EMSettings
 from emlib.guidance import rules
 from emlib.operators import find_operator
+from emlib.operators.registry import own_parameters
 from emlib.posterior import find_sampler
 from emlib.runs.presets import Preset, preset
 from emlib.runs.task import check_task
@@ -89,7 +90,7 @@ def job_of(args: argparse.Namespace) -> Job:
         raise ValueError("; ".join(bad))
     p = replace(p, em=replace(p.em, seed=args.seed, **given))
     operator = find_operator(args.operator)
-    parameters = {name: getattr(args, name) for name in operator.parameters}
+    parameters = own_parameters(operator, vars(args))
     folder = args.folder or Path("runs") / f"em-{operator.name}-{args.sampler}-{p.name}"
     board = None if args.tensorboard is None else Path(args.tensorboard) if args.tensorboard else folder / "tensorboard"
     task = (args.data or p.data, args.operator, parameters, args.noise_std)

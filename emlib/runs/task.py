@@ -10,7 +10,7 @@ from torch import Tensor
 
 from emlib.data.datasets import load
 from emlib.operators import Measurements, Operator, check_noise_std, find_operator, measure
-from emlib.operators.registry import made, own_parameters
+from emlib.operators.registry import own_parameters
 from emlib.runs.presets import Preset
 
 
@@ -65,7 +65,7 @@ def check_task(
     kind = find_operator(operator) if isinstance(operator, str) else operator
     if kind.identity and noise_std == 0:
         raise ValueError("the noise task without noise leaves nothing to do; set noise_std, for example 0.2")
-    A = made(kind, 1, preset.size, 0, 0, **parameters)
+    A = kind.for_pictures(1, preset.size, 0, 0, **own_parameters(kind, parameters))
     return measure(torch.zeros(1, preset.unet.in_channels, preset.size, preset.size), A, noise_std, 0)
 
 
@@ -112,7 +112,7 @@ def make_task(
             )
 
     def observe(x: Tensor, first: int) -> Measurements:
-        A = made(kind, len(x), size, seed, first, **parameters)
+        A = kind.for_pictures(len(x), size, seed, first, **parameters)
         return measure(x, A, noise_std, seed, first)
 
     truth, held_out = split.corrupted[: preset.observations], split.held_out[: preset.held_out]

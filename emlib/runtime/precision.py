@@ -77,18 +77,22 @@ def quick(model: Eps, speed: Speed) -> Eps:
     return eps
 
 
-class _Shrink(torch.autograd.Function):
+class _Same(torch.autograd.Function):
+    """Its input, with a list in which one way back leaves a factor for the other."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, size: list[Tensor]) -> Tensor:
+        ctx.size = size
+        return x.view_as(x)
+
+
+class _Shrink(_Same):
     """Its input; on the way back each picture's gradient is divided by a power of two that makes it about 1.
 
     A posterior sampler asks for gradients of x0_hat = (x_t - sigma_t eps) / alpha_t, and 1 / alpha_t goes up to 157: in
     float16, whose largest number is 65,504, they overflow within the network. A network is linear in the gradient that
     comes in, picture by picture, so :class:`_Grow` puts the factor back where they come out.
     """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, size: list[Tensor]) -> Tensor:
-        ctx.size = size
-        return x.view_as(x)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
@@ -98,13 +102,8 @@ class _Shrink(torch.autograd.Function):
         return grad / ctx.size[0], None
 
 
-class _Grow(torch.autograd.Function):
+class _Grow(_Same):
     """Its input; on the way back gradients get the size back that :class:`_Shrink` took from them."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, size: list[Tensor]) -> Tensor:
-        ctx.size = size
-        return x.view_as(x)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
