@@ -1,12 +1,14 @@
 """What several test files share: tiny networks and a prior whose every answer is known in closed form."""
 
 import importlib
+from dataclasses import replace
 
 import matplotlib
 import pytest
 import torch
 
 import emlib
+from emlib.runs import presets
 
 matplotlib.use("Agg")
 
@@ -49,6 +51,18 @@ def net():
     with torch.no_grad():
         model.conv_out.weight.mul_(0.3)  # at t = 999 an error of eps counts 160 times, so it must not be wild
     return model
+
+
+@pytest.fixture
+def toy_preset(monkeypatch, tmp_path):
+    """A preset of seconds, "toy", in an empty folder, without scores by AlexNet: four samples have no distance."""
+    em = replace(presets.SMOKE.em, iterations=1, init_updates=2, m_updates=2, train_batch=4)
+    unet = emlib.UNetConfig(channels=(8, 16), groups=4)
+    p = replace(presets.SMOKE, name="toy", em=em, samples=4, unet=unet, prior_updates=8, held_out=3, observations=6)
+    monkeypatch.setitem(presets.PRESETS, "toy", p)
+    monkeypatch.setattr("emlib.metrics.alexnet.alexnet_missing", lambda: "left out of this test")
+    monkeypatch.chdir(tmp_path)
+    return p
 
 
 class Gaussian:

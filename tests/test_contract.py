@@ -175,19 +175,6 @@ def test_every_sampler_draws_where_a_tenth_is_withheld(name, A, net, schedule):
 # ---- a stranger's operator through the whole library ----
 
 
-@pytest.fixture
-def small(monkeypatch, tmp_path):
-    em = replace(presets.SMOKE.em, iterations=1, init_updates=2, m_updates=2, train_batch=4)
-    unet = emlib.UNetConfig(channels=(8, 16), groups=4)
-    p = replace(presets.SMOKE, name="toy", em=em, samples=4, unet=unet, prior_updates=8, held_out=3, observations=6)
-    monkeypatch.setitem(presets.PRESETS, "toy", p)
-    monkeypatch.setattr(
-        "emlib.metrics.alexnet.alexnet_missing", lambda: "left out of this test"
-    )  # four samples are too few for a distance
-    monkeypatch.chdir(tmp_path)
-    return p
-
-
 @pytest.mark.parametrize("name", SAMPLERS)
 @pytest.mark.parametrize("noise_std", [0.0, 0.1])
 def test_a_strangers_operator_runs_in_every_sampler(pool, name, noise_std, gaussian, schedule):
@@ -281,7 +268,7 @@ def test_a_strangers_measurements_come_back_from_disk_with_their_class(pool, tmp
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
-def test_the_command_line_takes_an_operator_from_a_file(small, pool, name, tmp_path, capsys):
+def test_the_command_line_takes_an_operator_from_a_file(toy_preset, pool, name, tmp_path, capsys):
     words = ["--preset", "toy", "--operator", "mine.py:AveragePool", "--sampler", name, "--noise-std", "0.1"]
     assert main(["em", *words, "--out", "result.json"]) == 0
     record = json.loads((tmp_path / "result.json").read_text())
@@ -296,7 +283,7 @@ def test_the_command_line_takes_an_operator_from_a_file(small, pool, name, tmp_p
     assert main(["reconstruct", *words, "--prior", prior, "--picture", "rebuilt.png"]) == 0
 
 
-def test_an_experiment_takes_an_operator_from_a_file(small, pool, tmp_path):
+def test_an_experiment_takes_an_operator_from_a_file(toy_preset, pool, tmp_path):
     said = {"about": "A toy.", "preset": "toy", "operator": "mine.py:AveragePool", "seeds": [0], "noise_std": 0.1}
     said["methods"] = ["observed", "classical", "em-mmps", "em-dps-auto", "diem", "ceiling", "start-gaussian"]
     (tmp_path / "own.json").write_text(json.dumps(said))
@@ -305,7 +292,7 @@ def test_an_experiment_takes_an_operator_from_a_file(small, pool, tmp_path):
     assert {row["method"] for row in rows} == set(said["methods"])
 
 
-def test_parameters_of_a_strangers_operator_become_words_of_the_command_line(small, tmp_path, capsys):
+def test_parameters_of_a_strangers_operator_become_words_of_the_command_line(toy_preset, tmp_path, capsys):
     (tmp_path / "dim.py").write_text(
         """
 from emlib.operators import Operator, Parameter
@@ -355,7 +342,7 @@ def test_an_operator_that_cannot_be_had_is_refused(tmp_path, monkeypatch, capsys
     assert re.search(says, capsys.readouterr().err)
 
 
-def test_a_parameter_that_is_a_word_of_the_command_line_is_refused(small, tmp_path, capsys):
+def test_a_parameter_that_is_a_word_of_the_command_line_is_refused(toy_preset, tmp_path, capsys):
     (tmp_path / "mine.py").write_text(
         POOL.replace("import Operator", "import Operator, Parameter")
         + '    parameters = {"e_batch": Parameter(1, "a word of em alone")}\n'
@@ -432,7 +419,7 @@ def nearest(model, schedule, m, generators, steps, pull):
 
 
 @pytest.mark.parametrize("guided", [False, True])
-def test_a_sixth_sampler_is_one_file_and_one_line(small, monkeypatch, capsys, tmp_path, guided):
+def test_a_sixth_sampler_is_one_file_and_one_line(toy_preset, monkeypatch, capsys, tmp_path, guided):
     """One entry in the registry: command line, plan and cost know it, and so do run folders."""
     if guided:
         record = SamplerRecord(emlib.dps_squared, steps="dps_steps", gradients=1, guided=True)
@@ -460,9 +447,9 @@ def test_a_record_refuses_a_scale_it_cannot_use():
         SAMPLERS["dps"].filled_in(presets.SMOKE)
 
 
-def test_a_class_of_the_readers_makes_a_task(small, pool):
+def test_a_class_of_the_readers_makes_a_task(toy_preset, pool):
     """As in a notebook, with no file."""
-    task = emlib.make_task(small, pool, noise_std=0.1)
+    task = emlib.make_task(toy_preset, pool, noise_std=0.1)
     assert task.measurements.y.shape[-1] * 2 == task.truth.shape[-1]
     assert task.about["operator"] == "pool"
     assert task.measurements.image_shape == tuple(task.truth.shape[1:])

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,6 @@ from emlib.cli.main import main
 from emlib.experiments import methods
 from emlib.experiments.config import read_experiment
 from emlib.operators import OPERATORS, find_operator
-from emlib.runs import presets
 from emlib.testing import check_operator, check_sampler
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -46,14 +44,8 @@ def written(folder: Path, path: str) -> Path:
 
 
 @pytest.fixture
-def toy(monkeypatch, tmp_path):
-    """A preset of seconds, in an empty folder, without scores by AlexNet."""
-    em = replace(presets.SMOKE.em, iterations=1, init_updates=2, m_updates=2, train_batch=4)
-    unet = emlib.UNetConfig(channels=(8, 16), groups=4)
-    p = replace(presets.SMOKE, name="toy", em=em, samples=4, unet=unet, prior_updates=8, held_out=3, observations=6)
-    monkeypatch.setitem(presets.PRESETS, "toy", p)
-    monkeypatch.setattr("emlib.metrics.alexnet.alexnet_missing", lambda: "left out of this test")
-    monkeypatch.chdir(tmp_path)
+def toy(toy_preset, tmp_path):
+    """The folder that the toy preset is run in."""
     return tmp_path
 
 

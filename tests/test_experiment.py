@@ -22,16 +22,10 @@ from emlib.runs import presets
 
 
 @pytest.fixture
-def toy(monkeypatch, tmp_path):
-    """A preset of seconds, in an empty folder, without scores by AlexNet."""
-    em = replace(presets.SMOKE.em, iterations=1, init_updates=2, m_updates=2, train_batch=4)
-    unet = emlib.UNetConfig(channels=(8, 16), groups=4)
-    p = replace(presets.SMOKE, name="toy", em=em, samples=4, unet=unet, prior_updates=8, held_out=3, observations=6)
-    monkeypatch.setitem(presets.PRESETS, "toy", p)
-    monkeypatch.setattr("emlib.metrics.alexnet.alexnet_missing", lambda: "left out of this test")
+def toy(toy_preset, monkeypatch, tmp_path):
+    """The folder of a toy whose Gaussian is fitted in one iteration."""
     # sixteen eigenvalue problems of 784 numbers are most of the time of a toy
     monkeypatch.setattr("emlib.baselines.diem.fit_gaussian", partial(fit_gaussian, iterations=1))
-    monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
