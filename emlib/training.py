@@ -3,7 +3,7 @@ r"""The training loop, for clean pictures and for the M-step alike: a generator 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -11,10 +11,14 @@ from torch import Generator, Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from emlib.diffusion import Eps, check_images, diffusion_loss
+from emlib.muon import Muon, matrices_of
 from emlib.runtime.device import placed, sent
 from emlib.runtime.distributed import parallel, ranks
 from emlib.runtime.precision import FLOAT32, Speed, quick
 from emlib.schedule import Schedule
+
+MATRIX_RATE = 20
+"""Muon's learning rate, as a multiple of AdamW's: 0.02 where AdamW has 1e-3."""
 
 Loss = Callable[[Eps, Schedule, Tensor, Tensor, Tensor], Tensor]
 """(network, noise levels, rows of ``images`` [B, C, H, W], times [B], normal noise like the rows) -> a number."""
@@ -30,7 +34,7 @@ class TrainStep:
     ema: nn.Module
     """Moving average of the weights: the network to use."""
     model: nn.Module
-    optimizer: torch.optim.Optimizer
+    optimizers: tuple[torch.optim.Optimizer, ...]
     rng: Generator
 
     def snapshot(self) -> dict[str, Tensor]:
@@ -38,7 +42,7 @@ class TrainStep:
         parts = {"step": torch.tensor(self.step), "rng": self.rng.get_state()}
         parts |= {f"model.{name}": x for name, x in self.model.state_dict().items()}
         parts |= {f"ema.{name}": x for name, x in self.ema.state_dict().items()}
-        for i, state in self.optimizer.state_dict()["state"].items():
+        for i, state in enumerate(_states(self.optimizers)):
             parts |= {f"optimizer.{i}.{name}": x for name, x in state.items()}
         return {name: x.detach().cpu().clone().contiguous() for name, x in parts.items()}
 
@@ -56,10 +60,11 @@ def train(
     start: dict[str, Tensor] | None = None,
     speed: Speed = FLOAT32,
     loss: Loss = diffusion_loss,
+    optimizer: str = "adamw",
 ) -> Iterator[TrainStep]:
     r"""Trains the network on clean pictures, as the M-step does (EMDiffusion, section 4.3).
 
-    AdamW; the learning rate rises over the first twentieth of the steps and then falls to a tenth
+    The learning rate rises over the first twentieth of the steps and then falls to a tenth
     along a cosine. The average starts at the first step and forgets its start faster than its decay says.
     With several processes each takes its rows of every batch, and all hold the same weights.
 
@@ -70,13 +75,14 @@ def train(
             further channels. They may lie anywhere, in a mapped file too (:mod:`emlib.runtime.device`).
         steps: number of updates, at least 1.
         batch: pictures in an update; drawn anew from all N each time.
-        lr: highest learning rate.
+        lr: highest learning rate of AdamW; Muon's is :data:`MATRIX_RATE` times that.
         seed: seed of everything random in here.
         ema_decay: decay of the average, in [0, 1).
         flip: whether to mirror half of the pictures.
         start: a :meth:`TrainStep.snapshot` of the same call, to go on after it.
         speed: how the network computes.
         loss: what to make small; the random numbers that it draws itself are fixed by the seed, too.
+        optimizer: a key of :data:`OPTIMIZERS`.
 
     Raises:
         ValueError: if pictures are missing, not on [-1, 1] or not finite, or a number is out of range.
@@ -92,13 +98,14 @@ def train(
         raise ValueError("training in float16 loses small gradients; take bfloat16 or float32")
     if batch % here.world:
         raise ValueError(f"a batch of {batch} pictures does not divide among {here.world} processes; change either")
+    if optimizer not in OPTIMIZERS:
+        raise ValueError(f"unknown optimizer {optimizer!r}; there are {', '.join(OPTIMIZERS)}")
     device = next(model.parameters()).device
     images, schedule = placed(images, device), schedule.to(device)
     rng = Generator().manual_seed(seed)
     ema = copy.deepcopy(model).eval().requires_grad_(False)
-    # On a GPU one kernel updates all weights; on a CPU the plain loop's bits are those of the recorded runs.
-    optimizer = torch.optim.AdamW(model.parameters(), lr=lr, fused=True if device.type == "cuda" else None)
-    first = 0 if start is None else _go_on(start, model, ema, optimizer, rng)
+    optimizers = OPTIMIZERS[optimizer](model, lr)
+    first = 0 if start is None else _go_on(start, model, ema, optimizers, rng)
     model.train()
     net = quick(parallel(model), speed)
     warm = max(1, steps // 20)
@@ -111,36 +118,69 @@ def train(
         eps = torch.randn(x0.shape, generator=rng)
         # All processes have drawn the same batch; each goes on with its rows.
         x0, t, eps = (sent(x[here.rank :: here.world], device) for x in (x0, t, eps))
-        for group in optimizer.param_groups:
-            group["lr"] = lr * _warm_cosine(step, steps, warm)
+        for group in (group for each in optimizers for group in each.param_groups):
+            group["lr"] = group["highest"] * _warm_cosine(step, steps, warm)
         with torch.random.fork_rng(devices=[]):
             # dropout and the loss's own numbers, apart from whatever the caller draws
             torch.manual_seed((seed * steps + step) * here.world + here.rank)
             value = loss(net, schedule, x0, t, eps)
-        optimizer.zero_grad(set_to_none=True)
+        model.zero_grad(set_to_none=True)
         value.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
+        for each in optimizers:
+            each.step()
         # theta_ema <- d theta_ema + (1 - d) theta,   d = min(decay, (1 + n) / (10 + n))
         update_ema(ema, model, min(ema_decay, (1 + step) / (10 + step)))
-        yield TrainStep(step, value.item(), ema, model, optimizer, rng)
+        yield TrainStep(step, value.item(), ema, model, optimizers, rng)
+
+
+def adamw(model: nn.Module, lr: float) -> tuple[torch.optim.Optimizer, ...]:
+    """AdamW for all weights."""
+    return (_adamw(model.parameters(), lr),)
+
+
+def muon(model: nn.Module, lr: float) -> tuple[torch.optim.Optimizer, ...]:
+    """Muon for the matrices within the network, AdamW for its first and last layers, offsets and norms."""
+    turned = matrices_of(model)
+    rest = [w for w in model.parameters() if all(w is not other for other in turned)]
+    highest = MATRIX_RATE * lr
+    return Muon([{"params": turned, "highest": highest}], highest), _adamw(rest, lr)
+
+
+OPTIMIZERS = {"adamw": adamw, "muon": muon}
+"""What takes the step, by name: the paper's, and what learns as much in half of the updates (:mod:`emlib.muon`)."""
+
+
+def _adamw(weights: Iterable[nn.Parameter], lr: float) -> torch.optim.AdamW:
+    weights = list(weights)
+    # On a GPU one kernel updates all weights; on a CPU the plain loop's bits are those of the recorded runs.
+    fused = True if weights[0].is_cuda else None
+    return torch.optim.AdamW([{"params": weights, "highest": lr}], lr=lr, fused=fused)
+
+
+def _states(optimizers: tuple[torch.optim.Optimizer, ...]) -> list[dict[str, Tensor]]:
+    """What each optimizer remembers of each weight, one optimizer after another."""
+    return [each.state[w] for each in optimizers for group in each.param_groups for w in group["params"]]
 
 
 def _go_on(
-    start: dict[str, Tensor], model: nn.Module, ema: nn.Module, optimizer: torch.optim.Optimizer, rng: Generator
+    start: dict[str, Tensor],
+    model: nn.Module,
+    ema: nn.Module,
+    optimizers: tuple[torch.optim.Optimizer, ...],
+    rng: Generator,
 ) -> int:
     """Puts a snapshot in place; returns the next step."""
     for name, net in (("model.", model), ("ema.", ema)):
         net.load_state_dict({key.removeprefix(name): x for key, x in start.items() if key.startswith(name)})
-    state: dict[int, dict[str, Tensor]] = {}
+    weights = [w for each in optimizers for group in each.param_groups for w in group["params"]]
+    states = _states(optimizers)
     for key, x in start.items():
         if key.startswith("optimizer."):
             _, i, name = key.split(".")
-            state.setdefault(int(i), {})[name] = x.clone()
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
-    for weight, kept in optimizer.state.items():
-        # The fused kernel walks through memory, so moments must lie as their weights do (channels last).
-        kept |= {name: torch.empty_like(weight).copy_(x) for name, x in kept.items() if x.shape == weight.shape}
+            like = weights[int(i)]
+            # The fused kernel walks through memory, so moments must lie as their weights do (channels last).
+            states[int(i)][name] = torch.empty_like(like).copy_(x) if x.shape == like.shape else x.clone()
     rng.set_state(start["rng"])
     return int(start["step"]) + 1
 

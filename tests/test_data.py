@@ -170,7 +170,7 @@ def test_sizes_that_make_no_sense_are_refused(album):
 
 
 def test_unknown_data_is_refused_by_name():
-    with pytest.raises(ValueError, match="unknown data 'imagenet'; take embedded, cifar10, celeba or the path"):
+    with pytest.raises(ValueError, match="unknown data 'imagenet'; take embedded, cifar10, celeba, faces or the path"):
         emlib.load("imagenet")
 
 

@@ -182,3 +182,33 @@ def test_another_list_of_parts_is_refused(faces):
     parts.write_text(parts.read_text().replace(" 1\n", " 0\n"))
     with pytest.raises(ValueError, match="list_eval_partition.txt is not CelebA's own: its checksum differs"):
         emlib.load("celeba")
+
+
+@pytest.fixture
+def people(datasets):
+    """40 people of ten grey pictures of 92 x 112 pixels; a person's number is the brightness."""
+    for person in range(1, 41):
+        folder = datasets / "orl-faces" / f"s{person}"
+        folder.mkdir(parents=True)
+        for i in range(1, 11):
+            Image.fromarray(np.full((112, 92), 5 * person, dtype=np.uint8)).save(folder / f"{i}.pgm")
+    return datasets / "orl-faces"
+
+
+def test_nobodys_face_is_in_two_parts(people):
+    split = emlib.load("faces", channels=1)
+    assert split.name == "ORL faces (400 pictures of 40 people)"
+    parts = (split.clean, split.corrupted, split.held_out)
+    assert [tuple(part.shape) for part in parts] == [(50, 1, 64, 64), (270, 1, 64, 64), (80, 1, 64, 64)]
+    who = [{round((x.item() + 1) * 127.5 / 5) for x in part.mean((1, 2, 3))} for part in parts]
+    assert [len(group) for group in who] == [5, 27, 8]
+    assert set.union(*who) == set(range(1, 41))
+    assert emlib.load("faces", size=32, channels=3).held_out.shape == (80, 3, 32, 32)
+
+
+def test_missing_faces_are_named_with_the_remedy(people):
+    (people / "s7" / "3.pgm").unlink()
+    (people / "s9" / "10.pgm").unlink()
+    says = rf"faces lack 2 of 400 pictures, {people}/s7/3.pgm first.*Olivetti Research Laboratory.*EMLIB_DATASETS"
+    with pytest.raises(FileNotFoundError, match=says):
+        emlib.load("faces")

@@ -80,6 +80,7 @@ def train_ambient(
     seed: int,
     ema_decay: float = 0.999,
     hide: float = HIDE,
+    optimizer: str = "adamw",
 ) -> Iterator[TrainStep]:
     r"""Trains h_theta on masked pictures, first on a few clean ones under random masks of the same kind.
 
@@ -90,7 +91,7 @@ def train_ambient(
         measurements: of N pictures through masks, without noise; all else raises ValueError.
         clean: [M, C, H, W] on [-1, 1], the few clean pictures.
         clean_steps, steps: updates on the clean pictures, 0 or more, and on the measurements.
-        schedule, batch, lr, seed, ema_decay: as for :func:`emlib.training.train`.
+        schedule, batch, lr, seed, ema_decay, optimizer: as for :func:`emlib.training.train`.
         hide: share of the seen pixels to hide further, in (0, 1).
     """
     masks = masks_of(measurements)
@@ -108,9 +109,13 @@ def train_ambient(
     if clean_steps:
         # A shows all of a clean picture, so B hides as much as is hidden of the others
         packed, share = torch.cat([clean, torch.ones_like(clean[:, :1])], dim=1), 1 - (1 - hide) * masks.mean()
-        yield from train(model, schedule, packed, clean_steps, batch, lr, seed, ema_decay, loss=loss(share))
+        yield from train(
+            model, schedule, packed, clean_steps, batch, lr, seed, ema_decay, loss=loss(share), optimizer=optimizer
+        )
     packed = torch.cat([measurements.y, masks], dim=1)
-    yield from train(model, schedule, packed, steps, batch, lr, seed + 1, ema_decay, loss=loss(hide))
+    yield from train(
+        model, schedule, packed, steps, batch, lr, seed + 1, ema_decay, loss=loss(hide), optimizer=optimizer
+    )
 
 
 @dataclass(frozen=True)

@@ -62,6 +62,7 @@ def train_noise2self(
     lr: float,
     seed: int,
     ema_decay: float = 0.999,
+    optimizer: str = "adamw",
 ) -> Iterator[TrainStep]:
     r"""Trains a denoiser on noisy pictures, first on a few clean ones with noise of our own. It is no prior.
 
@@ -72,7 +73,7 @@ def train_noise2self(
         clean: [M, C, H, W] on [-1, 1], the few clean pictures.
         clean_steps: updates on the clean pictures, 0 or more.
         steps: updates on the measurements.
-        batch, lr, seed, ema_decay: as for :func:`emlib.training.train`.
+        batch, lr, seed, ema_decay, optimizer: as for :func:`emlib.training.train`.
 
     Raises:
         ValueError: if the operator is not the identity or there is no noise.
@@ -91,8 +92,12 @@ def train_noise2self(
         return noise2self_loss(net, y, x, grid_of(int(torch.randint(WIDTH**2, ())), y))
 
     if clean_steps:
-        yield from train(model, schedule, clean, clean_steps, batch, lr, seed, ema_decay, loss=clean_loss)
-    yield from train(model, schedule, measurements.y, steps, batch, lr, seed + 1, ema_decay, loss=loss)
+        yield from train(
+            model, schedule, clean, clean_steps, batch, lr, seed, ema_decay, loss=clean_loss, optimizer=optimizer
+        )
+    yield from train(
+        model, schedule, measurements.y, steps, batch, lr, seed + 1, ema_decay, loss=loss, optimizer=optimizer
+    )
 
 
 @torch.no_grad()

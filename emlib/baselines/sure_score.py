@@ -66,6 +66,7 @@ def train_sure_score(
     seed: int,
     ema_decay: float = 0.999,
     weight: float = 0.1,
+    optimizer: str = "adamw",
 ) -> Iterator[TrainStep]:
     r"""Trains the network to denoise y by SURE, and to be a prior of D(y) by denoising score matching.
 
@@ -84,7 +85,7 @@ def train_sure_score(
         clean: [M, C, H, W] on [-1, 1], the few clean pictures that the network is first trained on.
         clean_steps: updates on the clean pictures, 0 or more.
         steps: updates on the measurements; each asks the network three times.
-        batch, lr, seed, ema_decay: as for :func:`emlib.training.train`.
+        batch, lr, seed, ema_decay, optimizer: as for :func:`emlib.training.train`.
         weight: lambda at the end.
 
     Raises:
@@ -97,7 +98,7 @@ def train_sure_score(
             f"{tuple(measurements.y.shape[1:])}"
         )
     if clean_steps:
-        yield from train(model, schedule, clean, clean_steps, batch, lr, seed, ema_decay)
+        yield from train(model, schedule, clean, clean_steps, batch, lr, seed, ema_decay, optimizer=optimizer)
     std, done = measurements.noise_std or ASSUMED_STD, 0.0
 
     def loss(net: Eps, schedule: Schedule, y: Tensor, t: Tensor, eps: Tensor) -> Tensor:
@@ -107,7 +108,9 @@ def train_sure_score(
         dsm = diffusion_loss(net, schedule, Dy, t, eps)
         return sure_loss(D, Dy, y, std, torch.randn_like(y)) + weight * done * dsm
 
-    for now in train(model, schedule, measurements.y, steps, batch, lr, seed + 1, ema_decay, loss=loss):
+    for now in train(
+        model, schedule, measurements.y, steps, batch, lr, seed + 1, ema_decay, loss=loss, optimizer=optimizer
+    ):
         done = (now.step + 1) / steps
         yield now
 

@@ -32,17 +32,8 @@ def run(args: argparse.Namespace) -> None:
     images = task.real
     schedule, device = linear_schedule(), pick_device()
     model = build_unet(p.unet, args.seed).to(device)
-    steps = train(
-        model,
-        schedule.to(device),
-        images,
-        p.prior_updates,
-        p.em.train_batch,
-        p.em.init_lr,
-        args.seed,
-        p.em.ema_decay,
-        p.em.flip,
-    )
+    how = (p.em.train_batch, p.em.init_lr, args.seed, p.em.ema_decay, p.em.flip)
+    steps = train(model, schedule.to(device), images, p.prior_updates, *how, optimizer=p.em.optimizer)
     losses = []
     bar = tqdm(steps, total=p.prior_updates, desc="clean prior", unit="update")
     for step in bar:

@@ -22,7 +22,7 @@ PRIOR = "a safetensors file of emlib's, a folder in diffusers' layout, or its na
 def add_sizes(sub: argparse.ArgumentParser) -> None:
     """``--preset`` and ``--data``."""
     sub.add_argument("--preset", help=f"sizes: {', '.join(PRESETS)} (default: EMLIB_PRESET, then pocket)")
-    sub.add_argument("--data", help="embedded, cifar10, celeba or a folder of pictures (default: the preset's)")
+    sub.add_argument("--data", help="embedded, cifar10, celeba, faces or a folder of pictures (default: the preset's)")
 
 
 def add_task(sub: argparse.ArgumentParser, strangers: Strangers) -> None:

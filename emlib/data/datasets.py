@@ -1,4 +1,4 @@
-"""Pictures: the embedded set, CIFAR-10, CelebA, or a folder of the reader's own.
+"""Pictures: the embedded set, CIFAR-10, CelebA, ORL's faces, or a folder of the reader's own.
 
 All loaders give float32 [N, C, H, W] on [-1, 1], cut into the same three parts: a few clean pictures,
 many that will only be seen broken, and some held out for the final check.
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from emlib.data.decode import datasets_dir, decoded, pictures_below
+from emlib.data.faces import PEOPLE, by_people, face_pixels
 from emlib.data.pixels import _rows
 from emlib.data.sources import celeba_files, cifar10_pixels
 
@@ -139,6 +140,26 @@ def load_celeba(root: str | Path, size: int = 64, channels: int = 3) -> Split:
     return split(pixels, f"CelebA ({len(names):,} training pictures)", fingerprint)
 
 
+def load_faces(root: str | Path, size: int = 64, channels: int = 1) -> Split:
+    """400 photographs of 40 people (Samaria & Harter 1994), from files that the reader has put there.
+
+    Clean are 50 pictures of five people, held out 80 of eight; nobody is in two parts.
+
+    Args:
+        root: folder of the data sets, which holds ``orl-faces``.
+        size: height and width wanted, in pixels.
+        channels: 1 for grey, 3 for colour.
+
+    Raises:
+        FileNotFoundError: if files are missing; it says which, and how to get them.
+        ValueError: if a file is no picture, or ``channels`` is neither 1 nor 3.
+    """
+    pixels, fingerprint = face_pixels(Path(root), size, channels)
+    people = torch.randperm(PEOPLE, generator=torch.Generator().manual_seed(SPLIT_SEED)).tolist()
+    parts = (_rows(pixels, np.array(rows)) for rows in by_people(people))
+    return Split(f"ORL faces ({len(pixels)} pictures of {PEOPLE} people)", fingerprint, *parts)
+
+
 def load_folder(root: str | Path, size: int, channels: int = 3) -> Split:
     """Every PNG, JPEG or WebP below a folder, cut to its central square and scaled to ``size``.
 
@@ -159,14 +180,14 @@ def load_folder(root: str | Path, size: int, channels: int = 3) -> Split:
 
 
 def load(name: str, size: int | None = None, channels: int = 3) -> Split:
-    """A data set by its name: "embedded", "cifar10", "celeba" or a folder's path.
+    """A data set by its name: "embedded", "cifar10", "celeba", "faces" or a folder's path.
 
     ``EMLIB_DATASETS`` names the folder where torchvision's data sets are (default: ~/.cache/emlib).
 
     Args:
         name: the name.
-        size: height and width wanted, in pixels, of CelebA (64 if None) or a folder (32); the others have their own.
-        channels: 1 for grey, 3 for colour, of CelebA or a folder.
+        size: height and width wanted, in pixels, of CelebA and faces (64 if None) or a folder (32); the others have their own.
+        channels: 1 for grey, 3 for colour, of CelebA, faces or a folder.
 
     Raises:
         ValueError: if there is neither such a data set nor such a folder.
@@ -178,6 +199,8 @@ def load(name: str, size: int | None = None, channels: int = 3) -> Split:
         return load_cifar10(datasets_dir())
     if name == "celeba":
         return load_celeba(datasets_dir(), 64 if size is None else size, channels)
+    if name == "faces":
+        return load_faces(datasets_dir(), 64 if size is None else size, channels)
     if Path(name).is_dir():
         return load_folder(name, 32 if size is None else size, channels)
-    raise ValueError(f"unknown data {name!r}; take embedded, cifar10, celeba or the path of a folder of pictures")
+    raise ValueError(f"unknown data {name!r}; take embedded, cifar10, celeba, faces or the path of a folder of pictures")

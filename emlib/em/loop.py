@@ -249,6 +249,7 @@ def _fit(
         settings.flip,
         start=keep.snapshot(k),
         speed=settings.speed,
+        optimizer=settings.optimizer,
     )
     for now in loop:
         if (now.step + 1) % settings.snapshot == 0 and now.step + 1 < updates:

@@ -63,6 +63,7 @@ class EMSettings:
             picture. E-steps know nothing of it.
         speed: how the network computes.
         e_speed: how it computes in E-steps, where not so; float16 is allowed there.
+        optimizer: what takes a training step, a key of :data:`emlib.training.OPTIMIZERS`.
         seed: seed of everything random.
     """
 
@@ -80,6 +81,7 @@ class EMSettings:
     flip: bool = False
     speed: Speed = FLOAT32
     e_speed: Speed | None = None
+    optimizer: str = "adamw"
     seed: int = 0
 
     @property

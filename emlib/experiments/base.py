@@ -63,7 +63,8 @@ def trained_on(s: Setting, images: Tensor, updates: int) -> Eps:
     """A prior of the table's network after this many updates on pictures; averaged weights."""
     em = s.preset.em
     model, seed = build_unet(s.preset.unet, s.seed).to(s.task.held_out.y.device), 1000 * s.seed + 999
-    loop = train(model, s.schedule, images, updates, em.train_batch, em.init_lr, seed, em.ema_decay, em.flip)
+    how = (em.train_batch, em.init_lr, seed, em.ema_decay, em.flip)
+    loop = train(model, s.schedule, images, updates, *how, optimizer=em.optimizer)
     return last(shown(loop, updates))
 
 

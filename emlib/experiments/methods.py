@@ -134,7 +134,8 @@ def _training(
     em = s.preset.em
     seed = 1000 * s.seed + 900  # apart from those of EM, which are 1000 seed + k
     few, clean = em.init_updates, s.task.clean
-    loop = method(model, s.schedule, m, clean, few, steps, em.train_batch, em.init_lr, seed, em.ema_decay)
+    how = (em.train_batch, em.init_lr, seed, em.ema_decay)
+    loop = method(model, s.schedule, m, clean, few, steps, *how, optimizer=em.optimizer)
     return shown(loop, few + steps)
 
 

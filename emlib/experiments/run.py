@@ -17,6 +17,7 @@ from emlib.experiments.config import Experiment, here
 from emlib.experiments.methods import METHODS
 from emlib.experiments.table import keep_pictures
 from emlib.metrics import alexnet, summary
+from emlib.posterior import find_sampler
 from emlib.runs.build import draw_samples
 from emlib.runs.record import provenance
 from emlib.runs.task import make_task
@@ -51,7 +52,8 @@ def run_missing(
     """
     p, device = experiment.sizes(), pick_device()
     said = {key: value for key, value in asdict(experiment).items() if key not in ("about", "methods", "seeds")}
-    RunFolder(kept).claim({**said, **asdict(p), "seed": seed, "data": Path(data).name})
+    said |= {"seed": seed, "data": Path(data).name, "solver": find_sampler("mmps").solver}
+    RunFolder(kept).claim({**said, **asdict(p)})
     if all((kept / f"{method}.json").is_file() for method in methods):
         return
     task = make_task(p, experiment.operator, experiment.fraction, experiment.noise_std, seed, data).on(device)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import torch
 
 from emlib.data.datasets import CLEAN, HELD_OUT, data_dir
 from emlib.data.decode import datasets_dir, pictures_below
+from emlib.data.faces import PEOPLE, by_people, face_files
 from emlib.data.sources import celeba_files
 from emlib.em.checkpoint import RunFolder
 from emlib.em.loop import free_to_change
@@ -24,6 +25,8 @@ from emlib.runtime.distributed import ranks
 
 KNOWN = {"embedded": 10_000, "cifar10": 50_000}
 """Pictures of the data sets that are known by name."""
+FACES = [len(rows) for rows in by_people(list(range(PEOPLE)))]
+"""Pictures of the three parts of the faces, which are not cut by their number."""
 
 
 @dataclass(frozen=True)
@@ -98,27 +101,34 @@ def _data(job: Job) -> Check:
     """Whether the files are there; nothing is opened."""
     name = job.data
     if name == "embedded":
-        return _tried("data", lambda: _enough(data_dir(), KNOWN[name], job), "the project's own")
+        return _tried("data", lambda: _enough(data_dir(), _parts(KNOWN[name]), job), "the project's own")
     root = datasets_dir()
     if name == "celeba":
-        return _tried("data", lambda: _enough(root, len(celeba_files(root)[1]), job), f"CelebA in {root}")
+        return _tried("data", lambda: _enough(root, _parts(len(celeba_files(root)[1])), job), f"CelebA in {root}")
+    if name == "faces":
+        return _tried("data", lambda: (face_files(root), _enough(root, FACES, job)), f"ORL's faces in {root}")
     if name == "cifar10":
         if not (root / "cifar-10-batches-py").is_dir():
             remedy = "set EMLIB_DATASETS to where it is; otherwise em fetches it (170 MB) first, which takes a network"
             return Check("data", False, f"CIFAR-10 is not in {root}; {remedy}", without="fetches")
-        return _tried("data", lambda: _enough(root, KNOWN[name], job), f"CIFAR-10 in {root}")
+        return _tried("data", lambda: _enough(root, _parts(KNOWN[name]), job), f"CIFAR-10 in {root}")
     root = Path(name)
     if not root.is_dir():
-        said = f"unknown data {name!r}; take embedded, cifar10, celeba or the path of a folder of pictures"
+        said = f"unknown data {name!r}; take embedded, cifar10, celeba, faces or the path of a folder of pictures"
         return Check("data", False, said)
     count = len(pictures_below(root))
-    return _tried("data", lambda: _enough(root, count, job), f"{count} pictures in {root}")
+    return _tried("data", lambda: _enough(root, _parts(count), job), f"{count} pictures in {root}")
 
 
-def _enough(root: Path, count: int, job: Job) -> None:
-    """Refuses fewer pictures than the preset takes, split in three as :func:`emlib.data.datasets.split` does."""
-    p, clean, held_out = job.preset, min(CLEAN, count // 10), min(HELD_OUT, count // 10)
-    there = {"clean": clean, "corrupted": count - clean - held_out, "held_out": held_out}
+def _parts(count: int) -> list[int]:
+    """Pictures of the clean, the corrupted and the held-out part, as :func:`emlib.data.datasets.split` cuts a set."""
+    clean, held_out = min(CLEAN, count // 10), min(HELD_OUT, count // 10)
+    return [clean, count - clean - held_out, held_out]
+
+
+def _enough(root: Path, parts: Sequence[int], job: Job) -> None:
+    """Refuses fewer pictures than the preset takes of the clean, the corrupted and the held-out part."""
+    p, there = job.preset, dict(zip(("clean", "corrupted", "held_out"), parts, strict=True))
     wanted = {"clean": p.clean, "corrupted": p.observations, "held_out": p.held_out}
     if short := [f"{wanted[part]} {part} and has {there[part]}" for part in wanted if there[part] < wanted[part]]:
         raise ValueError(f"preset {p.name} needs of {root} {', '.join(short)}; take a smaller preset or more pictures")

@@ -11,7 +11,7 @@ from emlib.diffusion import SampleStep
 from emlib.posterior.base import Sampler
 from emlib.posterior.diffpir import diffpir
 from emlib.posterior.dps import dps
-from emlib.posterior.mmps import mmps
+from emlib.posterior.mmps import mmps, plain
 from emlib.posterior.pigdm import pigdm
 
 
@@ -25,6 +25,7 @@ class SamplerRecord:
         gradients: gradients by the picture in each call: a number, or the field of a preset that says how many.
         settings: further fields of a preset that it takes as arguments of the same names.
         guided: whether it takes a guidance scale, as ``scale``.
+        solver: how it solves for the mean given y, where that is a choice; a run folder of another solver is refused.
     """
 
     sampler: Callable[..., Iterator[SampleStep]]
@@ -32,6 +33,7 @@ class SamplerRecord:
     gradients: int | str
     settings: tuple[str, ...] = ()
     guided: bool = False
+    solver: str = "plain"
 
     def cost(self, sizes: Any) -> tuple[int, int]:
         """Network calls of a picture, and gradients by the picture in each beside its one forward evaluation.
@@ -49,14 +51,19 @@ class SamplerRecord:
             ValueError: if a guided sampler is given no scale, or another one is given one.
         """
         if self.guided != (scale is not None):
-            raise ValueError(f"{self.sampler.__name__} {'needs a' if self.guided else 'takes no'} guidance scale")
+            name = getattr(self.sampler, "func", self.sampler).__name__
+            raise ValueError(f"{name} {'needs a' if self.guided else 'takes no'} guidance scale")
         settings = {name: getattr(sizes, name) for name in self.settings}
         settings |= {"scale": scale} if self.guided else {}
         return functools.partial(self.sampler, steps=getattr(sizes, self.steps), **settings)
 
 
+mmps_plain = functools.partial(mmps, precondition=plain)
+"""MMPS with its authors' own solver, conjugate gradients without a preconditioner."""
+
 SAMPLERS = {
-    "mmps": SamplerRecord(mmps, steps="e_steps", gradients="cg_steps", settings=("cg_steps",)),
+    "mmps": SamplerRecord(mmps, "e_steps", "cg_steps", settings=("cg_steps",), solver="preconditioned"),
+    "mmps-plain": SamplerRecord(mmps_plain, "e_steps", "cg_steps", settings=("cg_steps",)),
     "pigdm": SamplerRecord(pigdm, steps="e_steps", gradients=1),
     "diffpir": SamplerRecord(diffpir, steps="dps_steps", gradients=0),
     "dps": SamplerRecord(dps, steps="dps_steps", gradients=1, guided=True),

@@ -60,10 +60,11 @@ class Job:
 
     def about(self) -> dict[str, Any]:
         """Names that a run folder must agree with, beside the settings and the task."""
-        scale = self.scale if find_sampler(self.sampler).guided else "none"
-        p = self.preset
+        record, p = find_sampler(self.sampler), self.preset
+        scale = self.scale if record.guided else "none"
         return {
             "sampler": self.sampler,
+            "solver": record.solver,
             "scale": scale,
             "start": self.start,
             "e_steps": p.e_steps,
