@@ -101,7 +101,11 @@ def orthogonalized(matrices: list[Tensor]) -> list[Tensor]:
     return [M if M.shape == before.shape else M.T for M, before in zip(turned, matrices, strict=True)]
 
 
-def matrices_of(model: nn.Module, but: Iterable[str] = ("conv_in", "conv_out", "time_embedding")) -> list[nn.Parameter]:
+NOT_TURNED = ("conv_in", "conv_out", "time_embedding", "refine_in", "refine_out")
+"""Layers that stay with AdamW: those where pictures, numbers and times come in, and pictures go out."""
+
+
+def matrices_of(model: nn.Module, but: Iterable[str] = NOT_TURNED) -> list[nn.Parameter]:
     """The weights that Muon takes: every matrix within the network, none of its first and last layers.
 
     Args:

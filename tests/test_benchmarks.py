@@ -207,3 +207,30 @@ def test_a_network_is_trained_for_each_way_to_fold(script, tmp_path, capsys, mon
     assert rows[1]["PSNR"] != rows[2]["PSNR"]
     assert module.main([*words, "--pictures", "9"]) == 2
     assert "1 to 8" in capsys.readouterr().err
+
+
+def test_each_optimizer_trains_the_same_network_on_the_same_pictures(script, tmp_path, monkeypatch):
+    out, module = tmp_path / "result.json", script("optimizers")
+    monkeypatch.setattr("emlib.metrics.alexnet.alexnet_missing", lambda: "left out of this test")
+    given, real = [], module.train
+
+    def watched(model, schedule, images, updates, *how, optimizer):
+        given.append((optimizer, updates, images, [w.detach().clone() for w in model.parameters()]))
+        return real(model, schedule, images, updates, *how, optimizer=optimizer)
+
+    monkeypatch.setattr(module, "train", watched)
+    assert module.main(["--preset", "smoke", "--updates", "2", "3", "--pictures", "8", "--out", str(out)]) == 0
+    rows = read_result(out)["rows"]
+    assert [(row["optimizer"], row["updates"]) for row in rows] == [
+        (name, n) for name in ("adamw", "muon") for n in (2, 3)
+    ]
+    assert [(name, n) for name, n, *_ in given] == [(row["optimizer"], row["updates"]) for row in rows]
+    for _, _, images, weights in given:
+        assert torch.equal(images, given[0][2])
+        assert all(torch.equal(a, b) for a, b in zip(weights, given[0][3], strict=True))
+    errors = [row["eps error, t = 350"] for row in rows]
+    assert len(set(errors)) == 4
+    assert all(0.5 < error < 1.5 for error in errors)  # a network of three updates answers next to nothing
+    assert set(rows[0]) == {"optimizer", "updates", "seconds", "PSNR, mask", "PSNR, noise"} | {
+        f"eps error, t = {t}" for t in module.TIMES
+    }

@@ -132,7 +132,7 @@ def test_words_that_would_break_a_table_are_kept_in_their_cell():
     [
         (["--prior", "absent.safetensors", "--out", "x"], "no file at absent.safetensors"),
         (["--prior", "no/such/place", "--out", "x"], "no file or folder at no/such/place"),
-        (["--prior", "folded.safetensors", "--out", "x"], "folds pixels (patch=2)"),
+        (["--prior", "folded.safetensors", "--out", "x"], "folds pixels (patch=2, refine=0)"),
         (["--prior", "net.safetensors", "--out", "full"], "full is there already"),
         (["--prior", "net.safetensors", "--out", "x", "--result", "absent.json"], "no recorded run at absent.json"),
         (["--prior", "odd.safetensors", "--out", "x"], "the note 'settings' is no JSON object"),

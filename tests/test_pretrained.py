@@ -428,7 +428,7 @@ def test_without_the_hubs_package_the_remedy_is_named(monkeypatch):
 
 
 def test_folded_pixels_are_refused_before_anything_is_written(net, tmp_path):
-    with pytest.raises(ValueError, match=r"folds pixels \(patch=2\)"):
+    with pytest.raises(ValueError, match=r"folds pixels \(patch=2, refine=0\)"):
         emlib.save_pretrained(net, tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
 

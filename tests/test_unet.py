@@ -1,5 +1,6 @@
+import json
 import pickle
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -157,3 +158,33 @@ def test_a_pickled_file_is_refused_and_nothing_in_it_runs(tmp_path, write):
     with pytest.raises(ValueError, match=r"trap\.safetensors"):
         emlib.load_unet(path)
     assert not (tmp_path / "sprung").exists()
+
+
+def test_refining_begins_as_nothing_and_then_sees_single_pixels(tiny, wake):
+    with_it = emlib.build_unet(replace(tiny, refine=6), 0)
+    without = emlib.build_unet(tiny, 0)
+    x, t = torch.randn(2, 1, 8, 8), torch.tensor([3, 500])
+    names = set(with_it.state_dict()) - set(without.state_dict())
+    assert names == {f"refine_{end}.{part}" for end in ("in", "out") for part in ("weight", "bias")}
+    with torch.no_grad():
+        with_it.refine_out.bias.zero_()
+        same = {name: w for name, w in with_it.state_dict().items() if name not in names}
+        without.load_state_dict(same)
+        assert torch.equal(with_it(x, t), without(x, t))
+        # alone, with all else silent, it answers to a shift by one pixel with the same shift: no square is special
+        wake(with_it)
+        with_it.conv_out.weight.zero_()
+        with_it.conv_out.bias.zero_()
+        answer, moved = with_it(x, t), with_it(x.roll(1, dims=-1), t)
+    torch.testing.assert_close(moved[..., 3:-2], answer.roll(1, dims=-1)[..., 3:-2])
+    assert (answer - answer.roll(1, dims=-1)).abs().max() > 0.01
+
+
+def test_a_refining_network_is_kept_and_one_from_before_is_read(tiny, tmp_path):
+    model = emlib.build_unet(replace(tiny, refine=6), 0)
+    emlib.save_unet(model, tmp_path / "new.safetensors")
+    assert emlib.load_unet(tmp_path / "new.safetensors").cfg.refine == 6
+    old = {key: value for key, value in asdict(tiny).items() if key != "refine"}
+    state = {name: w.contiguous() for name, w in emlib.build_unet(tiny, 0).state_dict().items()}
+    save_file(state, tmp_path / "old.safetensors", metadata={"unet": json.dumps(old)})
+    assert emlib.load_unet(tmp_path / "old.safetensors").cfg == tiny

@@ -85,7 +85,7 @@ def add_arguments(sub: argparse.ArgumentParser, strangers: Strangers) -> None:
     """The words of ``emlib evaluate``."""
     sub.add_argument("--prior", required=True, help=PRIOR)
     sub.add_argument("--preset", help="sizes (default: EMLIB_PRESET, then pocket)")
-    sub.add_argument("--data", help="real pictures: embedded, cifar10, celeba, faces or a folder (default: the preset's)")
+    sub.add_argument("--data", help="real pictures, a name or a folder as for em (default: the preset's)")
     sub.add_argument("--samples", type=int, help="how many to draw (default: the preset's; 50000 in the literature)")
     sub.add_argument("--steps", type=int, help="network calls of each (default: the preset's)")
     sub.add_argument("--eta", type=float, default=1.0, help="0 for DDIM, 1 for ancestral sampling (default: 1)")

@@ -22,7 +22,7 @@ def add_arguments(sub: argparse.ArgumentParser, strangers: Strangers) -> None:
     sub.add_argument("name", help="an experiment in experiments/, or the path of a JSON file like them")
     sub.add_argument(
         "--data",
-        help="embedded, cifar10, celeba, faces or a folder of pictures (default: the preset's, or EMLIB_PICTURES instead)",
+        help="a name or a folder of pictures, as for em (default: the preset's, or EMLIB_PICTURES instead)",
     )
     sub.add_argument("--preset", help="other sizes than the experiment's")
     sub.add_argument("--methods", nargs="+", help=f"only these of {', '.join(METHODS)} (default: all it lists)")

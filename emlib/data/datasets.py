@@ -186,7 +186,8 @@ def load(name: str, size: int | None = None, channels: int = 3) -> Split:
 
     Args:
         name: the name.
-        size: height and width wanted, in pixels, of CelebA and faces (64 if None) or a folder (32); the others have their own.
+        size: height and width wanted, in pixels, of CelebA and faces (64 if None) or a folder (32); the others have
+            their own.
         channels: 1 for grey, 3 for colour, of CelebA, faces or a folder.
 
     Raises:
@@ -203,4 +204,5 @@ def load(name: str, size: int | None = None, channels: int = 3) -> Split:
         return load_faces(datasets_dir(), 64 if size is None else size, channels)
     if Path(name).is_dir():
         return load_folder(name, 32 if size is None else size, channels)
-    raise ValueError(f"unknown data {name!r}; take embedded, cifar10, celeba, faces or the path of a folder of pictures")
+    names = "embedded, cifar10, celeba, faces or the path of a folder of pictures"
+    raise ValueError(f"unknown data {name!r}; take {names}")

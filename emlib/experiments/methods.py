@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import cast
+from typing import Any, cast
 
 import torch
 
@@ -66,13 +66,13 @@ def by_noise2self(s: Setting) -> Outcome:
     return Outcome({"f(y)": noise2self.denoise(model, m)})
 
 
-def by_em(sampler: str, rule: str = "auto") -> Callable[[Setting], Outcome]:
-    """EM from the few clean pictures with an E-step of this name."""
+def by_em(sampler: str, rule: str = "auto", **other: Any) -> Callable[[Setting], Outcome]:
+    """EM from the few clean pictures with an E-step of this name; ``other`` settings replace the preset's."""
 
     def em(s: Setting) -> Outcome:
         e_step = e_step_of(s, sampler, rule)
         about = {"sampler": sampler, "scale": rule if find_sampler(sampler).guided else "none"}
-        settings, m = replace(s.preset.em, seed=s.seed), s.task.measurements
+        settings, m = replace(s.preset.em, seed=s.seed, **other), s.task.measurements
         loop = run_em(m, s.task.clean, s.preset.unet, s.schedule, e_step, settings, s.folder, about)
         return _after(s, loop, e_step, sampler)
 
@@ -93,6 +93,9 @@ def ceiling(s: Setting) -> Outcome:
     return Outcome(posterior(s, prior, "dps", "mmps"), prior)
 
 
+PAPERS_M_STEP: dict[str, Any] = {"optimizer": "adamw", "clean_share": 0.0}
+"""What the tables' own M-step departs from."""
+
 METHODS: dict[str, Callable[[Setting], Outcome]] = {
     "observed": observed,
     "classical": filtered,
@@ -104,6 +107,11 @@ METHODS: dict[str, Callable[[Setting], Outcome]] = {
     "em-mmps": by_em("mmps"),
     "diem": by_diem,
     "ceiling": ceiling,
+    "recipe-paper": by_em("dps", "residual", **PAPERS_M_STEP),
+    "recipe-mmps": by_em("mmps-plain", **PAPERS_M_STEP),
+    "recipe-solver": by_em("mmps", **PAPERS_M_STEP),
+    "recipe-muon": by_em("mmps", optimizer="muon", clean_share=0.0),
+    "recipe-clean": by_em("mmps", optimizer="muon", clean_share=0.1),
     **VARIATIONS,
 }
 """All that an experiment may name: a new method is a function and a line here."""

@@ -203,10 +203,10 @@ def from_sizes(cfg: UNetConfig, size: int | None = None) -> dict[str, Any]:
     Raises:
         ValueError: if pixels are folded first (``patch`` above 1), which diffusers has no word for.
     """
-    if cfg.patch != 1:
+    if cfg.patch != 1 or cfg.refine:
         raise ValueError(
-            f"this network folds pixels (patch={cfg.patch}), for which diffusers has no word; keep it in emlib's own "
-            "file, or train one of patch 1, such as those of the presets paper and paper-celeba"
+            f"this network folds pixels (patch={cfg.patch}, refine={cfg.refine}), for which diffusers has no word; "
+            "keep it in emlib's own file, or train one of patch 1, such as those of the presets paper and paper-celeba"
         )
     return {
         **DEFAULTS,

@@ -106,7 +106,8 @@ def _data(job: Job) -> Check:
     if name == "celeba":
         return _tried("data", lambda: _enough(root, _parts(len(celeba_files(root)[1])), job), f"CelebA in {root}")
     if name == "faces":
-        return _tried("data", lambda: (face_files(root), _enough(root, FACES, job)), f"ORL's faces in {root}")
+        absent = _tried("data", lambda: face_files(root), "")
+        return absent if not absent.ok else _tried("data", lambda: _enough(root, FACES, job), f"ORL's faces in {root}")
     if name == "cifar10":
         if not (root / "cifar-10-batches-py").is_dir():
             remedy = "set EMLIB_DATASETS to where it is; otherwise em fetches it (170 MB) first, which takes a network"
