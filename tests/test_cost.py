@@ -241,7 +241,7 @@ def test_a_device_gives_the_assumed_share_of_its_peak():
     ("call", "says"),
     [
         (lambda: cost.sustained("H200"), "unknown device 'H200'; there are T4, .*, A100, .*, H100, .*, and cpu"),
-        (lambda: cost.plan(TINY, 1e12, "ddrm"), "unknown sampler 'ddrm'; there are mmps, pigdm, "),
+        (lambda: cost.plan(TINY, 1e12, "ddrm"), "unknown sampler 'ddrm'; there are mmps, mmps-plain, pigdm, "),
         (lambda: cost.plan(TINY, 0.0), r"rate=0\.0 and"),
     ],
 )

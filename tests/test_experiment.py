@@ -147,7 +147,7 @@ def test_the_prior_that_a_method_came_to_is_kept_and_draws_what_the_table_shows(
     assert file.name == "ceiling.safetensors"
     kept = table.pictures_of(toy / "data" / "results" / "toy", ["ceiling"])[1]["ceiling"]
     schedule = emlib.linear_schedule()
-    drawn = emlib.diffusion.draw(emlib.load_unet(file).eval(), schedule, (1, 28, 28), len(kept), 2)
+    drawn = emlib.diffusion.draw(emlib.load_unet(file).eval(), schedule, (1, 28, 28), len(kept), 2, eta=1.0)
     torch.testing.assert_close(torch.cat(list(drawn)), kept, atol=0.01, rtol=0)
 
 
@@ -172,15 +172,13 @@ def test_fewer_iterations_cut_every_budget(toy):
     write(toy, iterations=3, preset="pocket")
     p = experiment.read_experiment("toy").sizes()
     assert p.em == replace(presets.POCKET.em, iterations=3)
-    assert p.prior_updates - p.em.init_updates == presets.POCKET.prior_updates - p.em.init_updates - 2 * p.em.m_updates
+    assert presets.POCKET.prior_updates - p.prior_updates == (presets.POCKET.em.iterations - 3) * p.em.m_updates > 0
     assert experiment.read_experiment("starts-embedded-mask").sizes() == presets.POCKET
 
 
 def test_an_experiment_may_take_more_conjugate_gradients(toy):
     write(toy, cg_steps=3)
     assert experiment.read_experiment("toy").sizes() == replace(presets.PRESETS["toy"], cg_steps=3)
-    for name in ("table-embedded-blur", "table-cifar10-blur", "table-embedded-blur-noisy"):
-        assert experiment.read_experiment(name).sizes().cg_steps > presets.POCKET.cg_steps
 
 
 def test_a_finished_method_is_never_run_again(toy, monkeypatch):

@@ -24,7 +24,7 @@ def test_the_environment_picks_a_preset_and_a_name_overrules_it(monkeypatch):
 
 
 def test_an_unknown_preset_is_named_beside_the_known_ones(monkeypatch):
-    with pytest.raises(ValueError, match="unknown preset 'pockets'; there are smoke, pocket, pocket-color, colab"):
+    with pytest.raises(ValueError, match="unknown preset 'pockets'; there are smoke, pocket, pocket-color, faces, colab"):
         emlib.preset("pockets")
     monkeypatch.setenv("EMLIB_PRESET", "huge")
     with pytest.raises(ValueError, match="'huge'.*EMLIB_PRESET"):
@@ -33,7 +33,7 @@ def test_an_unknown_preset_is_named_beside_the_known_ones(monkeypatch):
 
 @pytest.mark.parametrize("p", PRESETS.values(), ids=PRESETS)
 def test_the_sizes_of_a_preset_fit_each_other(p):
-    side, channels = {"embedded": (28, 1), "cifar10": (32, 3), "celeba": (64, 3)}[p.data]
+    side, channels = {"embedded": (28, 1), "cifar10": (32, 3), "celeba": (64, 3), "faces": (64, 1)}[p.data]
     assert p.size == side
     assert p.unet.in_channels == channels
     assert side % p.unet.stride == 0

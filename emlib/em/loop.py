@@ -108,7 +108,11 @@ def _loop(
             lr = settings.init_lr
         else:
             model.load_state_dict(cast(UNet, prior).state_dict())  # go on from the averaged weights
-        prior = yield from _fit(keep, model, schedule, x, settings, k, updates, lr)
+        if isinstance(start, Tensor) and settings.clean_copies:
+            x_and_clean = torch.cat([x, start.to(x).repeat(settings.clean_copies, 1, 1, 1)])
+        else:
+            x_and_clean = x
+        prior = yield from _fit(keep, model, schedule, x_and_clean, settings, k, updates, lr)
         scales.append(scale)
         yield Iteration(k, x, tuple(rows), prior, phase, scale, time.perf_counter() - begin)
 

@@ -64,6 +64,8 @@ class EMSettings:
         speed: how the network computes.
         e_speed: how it computes in E-steps, where not so; float16 is allowed there.
         optimizer: what takes a training step, a key of :data:`emlib.training.OPTIMIZERS`.
+        clean_copies: how often each picture that EM starts from is among those of an M-step, where these are clean; 0
+            leaves them out, as the paper does.
         seed: seed of everything random.
     """
 
@@ -82,6 +84,7 @@ class EMSettings:
     speed: Speed = FLOAT32
     e_speed: Speed | None = None
     optimizer: str = "adamw"
+    clean_copies: int = 0
     seed: int = 0
 
     @property

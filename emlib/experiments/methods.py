@@ -93,7 +93,7 @@ def ceiling(s: Setting) -> Outcome:
     return Outcome(posterior(s, prior, "dps", "mmps"), prior)
 
 
-PAPERS_M_STEP: dict[str, Any] = {"optimizer": "adamw", "clean_share": 0.0}
+PAPERS_M_STEP: dict[str, Any] = {"optimizer": "adamw", "clean_copies": 0}
 """What the tables' own M-step departs from."""
 
 METHODS: dict[str, Callable[[Setting], Outcome]] = {
@@ -110,8 +110,8 @@ METHODS: dict[str, Callable[[Setting], Outcome]] = {
     "recipe-paper": by_em("dps", "residual", **PAPERS_M_STEP),
     "recipe-mmps": by_em("mmps-plain", **PAPERS_M_STEP),
     "recipe-solver": by_em("mmps", **PAPERS_M_STEP),
-    "recipe-muon": by_em("mmps", optimizer="muon", clean_share=0.0),
-    "recipe-clean": by_em("mmps", optimizer="muon", clean_share=0.1),
+    "recipe-muon": by_em("mmps", optimizer="muon", clean_copies=0),
+    "recipe-clean": by_em("mmps", optimizer="muon", clean_copies=2),
     **VARIATIONS,
 }
 """All that an experiment may name: a new method is a function and a line here."""

@@ -90,6 +90,8 @@ def job_of(args: argparse.Namespace) -> Job:
     if bad := [f"--{name.replace('_', '-')} must be at least 1, got {v}" for name, v in given.items() if v < 1]:
         raise ValueError("; ".join(bad))
     p = replace(p, em=replace(p.em, seed=args.seed, **given))
+    if args.start != "clean":  # what it starts from must not be learnt again and again
+        p = replace(p, em=replace(p.em, clean_copies=0))
     operator = find_operator(args.operator)
     parameters = own_parameters(operator, vars(args))
     folder = args.folder or Path("runs") / f"em-{operator.name}-{args.sampler}-{p.name}"
