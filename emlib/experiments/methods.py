@@ -93,7 +93,7 @@ def ceiling(s: Setting) -> Outcome:
     return Outcome(posterior(s, prior, "dps", "mmps"), prior)
 
 
-PAPERS_M_STEP: dict[str, Any] = {"optimizer": "adamw", "clean_copies": 0}
+PAPERS_M_STEP: dict[str, Any] = {"optimizer": "adamw", "init_lr": 1e-3, "m_lr": 1e-3, "clean_copies": 0}
 """What the tables' own M-step departs from."""
 
 METHODS: dict[str, Callable[[Setting], Outcome]] = {
