@@ -27,6 +27,9 @@ from emlib.runs.build import draw_samples
 from emlib.runs.record import write_result
 from emlib.training import OPTIMIZERS, train
 
+RATES = {"adamw": 1e-3, "muon": 2e-3}
+"""The best learning rate of each by trial, for the weights that AdamW has in either."""
+
 TIMES = (5, 60, 350)
 """Where the error of the noise estimate is taken."""
 
@@ -50,12 +53,12 @@ def main(words: list[str] | None = None) -> int:
     rows = []
     for optimizer in args.optimizers:
         for updates in args.updates:
-            row = {"optimizer": optimizer, "updates": updates}
+            row = {"optimizer": optimizer, "updates": updates, "lr": RATES[optimizer]}
             row |= _trained(p, tasks, real, args, optimizer, updates)
             tqdm.write("  ".join(f"{key} {value:.4g}" if key != "optimizer" else value for key, value in row.items()))
             rows.append(row)
     settings = {"preset": p.name, "data": tasks["mask"].about["data"], "seed": args.seed, "pictures": args.pictures}
-    settings |= {"threads": torch.get_num_threads(), "batch": p.em.train_batch, "lr": p.em.init_lr}
+    settings |= {"threads": torch.get_num_threads(), "batch": p.em.train_batch}
     if args.out:
         write_result(args.out, "optimizers", settings, rows, time.perf_counter() - start)
     return 0
@@ -72,7 +75,7 @@ def _trained(
     """One training, and all that is taken of its prior."""
     schedule, images = emlib.linear_schedule(), tasks["mask"].truth
     model, begin = emlib.build_unet(p.unet, args.seed), time.process_time()
-    how = (p.em.train_batch, p.em.init_lr, args.seed, p.em.ema_decay, p.em.flip)
+    how = (p.em.train_batch, RATES[optimizer], args.seed, p.em.ema_decay, p.em.flip)
     loop = train(model, schedule, images, updates, *how, optimizer=optimizer)
     for now in tqdm(loop, total=updates, desc=f"{optimizer}, {updates}", leave=False):
         pass

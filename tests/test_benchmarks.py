@@ -231,6 +231,6 @@ def test_each_optimizer_trains_the_same_network_on_the_same_pictures(script, tmp
     errors = [row["eps error, t = 350"] for row in rows]
     assert len(set(errors)) == 4
     assert all(0.5 < error < 1.5 for error in errors)  # a network of three updates answers next to nothing
-    assert set(rows[0]) == {"optimizer", "updates", "seconds", "PSNR, mask", "PSNR, noise"} | {
+    assert set(rows[0]) == {"optimizer", "updates", "lr", "seconds", "PSNR, mask", "PSNR, noise"} | {
         f"eps error, t = {t}" for t in module.TIMES
     }
