@@ -8,7 +8,11 @@ import pytest
 import torch
 
 import emlib
+from emlib.cli.main import parser
+from emlib.em import loop
 from emlib.em.settings import over
+from emlib.runs import presets
+from emlib.runs.job import job_of
 from emlib.runs.progress import watch
 
 RECONSTRUCTIONS = ["reconstructions_01.npy", "reconstructions_02.npy"]
@@ -398,3 +402,55 @@ def test_an_e_step_that_draws_no_numbers_stops_the_run_and_keeps_nothing_of_it(t
         finished(em(tiny, schedule, tmp_path, e_step=lambda prior, k: broken))
     assert not list(tmp_path.glob("reconstructions*")) + list(tmp_path.glob("shards*/*"))
     assert len(finished(em(tiny, schedule, tmp_path))) == 4  # the same folder goes on from the first prior
+
+
+def fits(monkeypatch):
+    """What every training is given: updates, pictures and optimiser."""
+    given, real = [], loop.train
+
+    def watched(model, schedule, pictures, updates, *how, **more):
+        given.append((updates, pictures, more["optimizer"]))
+        return real(model, schedule, pictures, updates, *how, **more)
+
+    monkeypatch.setattr(loop, "train", watched)
+    return given
+
+
+def test_the_last_m_step_may_be_longer(tiny, schedule, monkeypatch, tmp_path):
+    given = fits(monkeypatch)
+    finished(em(tiny, schedule, tmp_path, last_updates=7, optimizer="muon"))
+    assert [(updates, name) for updates, _, name in given] == [(n, "muon") for n in (3, 4, 4, 7)]
+    with pytest.raises(ValueError, match=r"'iterations': 3.*'iterations': 4"):  # its third M-step would be another
+        em(tiny, schedule, tmp_path, last_updates=7, optimizer="muon", iterations=4)
+    with pytest.raises(ValueError, match="runs of one phase.*last_updates=7 and reset_iterations=2"):
+        replace(SETTINGS, last_updates=7, phases=emlib.Phases(reset_iterations=2, reset_updates=3))
+
+
+def test_clean_pictures_may_be_among_those_of_every_m_step(tiny, schedule, monkeypatch):
+    given, clean = fits(monkeypatch), images(4, 9)
+    iterations = finished(em(tiny, schedule, clean=clean, clean_copies=2, iterations=2))
+    (_, first, _), *steps = given
+    assert torch.equal(first, clean)
+    for (_, pictures, _), iteration in zip(steps, iterations[1:], strict=True):
+        assert torch.equal(pictures, torch.cat([iteration.reconstructions, clean, clean]))
+    given.clear()
+    start = finished(em(tiny, schedule, iterations=1))[0].prior  # a prior is no picture
+    finished(em(tiny, schedule, clean=start, clean_copies=2, iterations=1))
+    assert len(given[-1][1]) == len(MEASUREMENTS)
+
+
+def test_what_em_starts_from_is_copied_only_where_it_is_clean(toy_preset, monkeypatch):
+    monkeypatch.setitem(presets.PRESETS, "toy", replace(toy_preset, em=replace(toy_preset.em, clean_copies=3)))
+    for words, copies in (([], 3), (["--start", "gaussian"], 0), (["--start", "preprocessed"], 0)):
+        job = job_of(parser().parse_args(["em", "--preset", "toy", *words]))
+        assert job.settings.clean_copies == copies
+
+
+def test_muon_runs_resume_to_the_same_bits(tiny, schedule, tmp_path):
+    whole = finished(em(tiny, schedule, optimizer="muon"))
+    stopped = em(tiny, schedule, tmp_path, optimizer="muon")
+    for event in stopped:
+        if isinstance(event, emlib.Progress) and (event.iteration, event.stage, event.done) == (2, "M-step", 3):
+            break
+    stopped.close()
+    check_equal(whole, finished(em(tiny, schedule, tmp_path, optimizer="muon")))

@@ -101,10 +101,10 @@ def _loop(
         if scales and hasattr(e_step, "last"):  # a search starts from the last scale, also when a run resumes
             e_step.last = scales[-1]
         x, scale = yield from _e_step(keep, prior, schedule, part, e_step, settings, k)
-        updates, lr = settings.m_updates, settings.m_lr
+        updates, lr = settings.updates_of(k), settings.m_lr
         if phase == 2 or model is None:  # fresh weights: after a reset, or after a first prior that is no network
             model = build_unet(unet, settings.seed * 1000 + k).to(device)
-            updates = settings.phases.reset_updates if phase == 2 else settings.init_updates + settings.m_updates
+            updates = settings.phases.reset_updates if phase == 2 else settings.init_updates + updates
             lr = settings.init_lr
         else:
             model.load_state_dict(cast(UNet, prior).state_dict())  # go on from the averaged weights
@@ -119,8 +119,9 @@ def _loop(
 
 def free_to_change(settings: EMSettings) -> tuple[str, ...]:
     """Settings that a run may be resumed with other values of."""
-    # More iterations are more of the same run, but they would put off a phase 2 that has begun.
-    return ("e_batch", "snapshot") + (("iterations",) if not settings.phases.reset_iterations else ())
+    # More iterations are more of the same run, unless they put off what has begun: phase 2, or a longer last M-step.
+    more = not settings.phases.reset_iterations and not settings.last_updates
+    return ("e_batch", "snapshot") + (("iterations",) if more else ())
 
 
 def _check_start(start: Tensor, measurements: Measurements) -> None:

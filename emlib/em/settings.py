@@ -51,6 +51,8 @@ class EMSettings:
         iterations: how often E-step and M-step alternate in phase 1.
         init_updates: training updates of the first prior, on the clean pictures.
         m_updates: training updates of one M-step.
+        last_updates: those of the last one of phase 1, where there are more: the priors in between only have to serve an
+            E-step, the last one is to be drawn from. 0 for as many as the others.
         train_batch: pictures in an update.
         init_lr: highest learning rate from fresh weights.
         m_lr: highest learning rate of an M-step that goes on from inherited weights.
@@ -85,7 +87,19 @@ class EMSettings:
     e_speed: Speed | None = None
     optimizer: str = "adamw"
     clean_copies: int = 0
+    last_updates: int = 0
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.last_updates and self.phases.reset_iterations:
+            raise ValueError(
+                "a longer last M-step is for runs of one phase, whose last iteration is known beforehand, got "
+                f"last_updates={self.last_updates} and reset_iterations={self.phases.reset_iterations}"
+            )
+
+    def updates_of(self, k: int) -> int:
+        """Training updates of the M-step of iteration k in phase 1."""
+        return self.last_updates if self.last_updates and k == self.iterations else self.m_updates
 
     @property
     def sampling(self) -> Speed:

@@ -54,7 +54,7 @@ class Experiment:
         p = replace(p, cg_steps=self.cg_steps or p.cg_steps)
         if self.iterations is None:
             return p
-        saved = (p.em.iterations - self.iterations) * p.em.m_updates
+        saved = (p.em.iterations - self.iterations) * p.em.m_updates  # the last M-step stays
         return replace(p, em=replace(p.em, iterations=self.iterations), prior_updates=p.prior_updates - saved)
 
 

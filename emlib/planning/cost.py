@@ -163,7 +163,8 @@ def plan(
     stages = [
         training("first prior", 1, p.em.init_updates, 1),
         e_step("E-step", first, 1),
-        training("M-step", first, p.em.m_updates, 2),  # the average of before is kept beside the new one
+        training("M-step", first - bool(p.em.last_updates), p.em.m_updates, 2),  # beside the average of before
+        training("last M-step", int(bool(p.em.last_updates)), p.em.last_updates, 2),
         e_step("E-step on all", again, 2),
         training("M-step afresh", again, p.em.phases.reset_updates, 2),
         sampling("samples to score", first + again + 1, _batches(p.samples, DRAW_BATCH), p.sample_steps, 0),

@@ -54,7 +54,8 @@ def _plan(job: Job) -> list[str]:
         f"EM at preset {p.name}: {job.data}, {task}, seed {em.seed}; kept in {job.folder}",
         f"  first prior  from {job.start} ({p.clean} pictures), {em.init_updates} updates of {em.train_batch}",
         f"  phase 1      {em.iterations} times: E-step by {job.sampler}{scale} on {phases.subset:.3g} of "
-        f"{p.observations} observations, M-step of {em.m_updates} updates from inherited weights",
+        f"{p.observations} observations, M-step of {em.m_updates} updates from inherited weights"
+        + (f", the last one of {em.last_updates}" if em.last_updates else ""),
     ]
     if phases.reset_iterations:
         afresh = f"M-step of {phases.reset_updates} updates from fresh weights"
