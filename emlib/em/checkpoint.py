@@ -18,7 +18,15 @@ from emlib.runtime.distributed import ranks
 from emlib.runtime.files import atomic_file, write_json
 from emlib.unet import UNet, load_unet, save_unet
 
-LATER = {"flip": False, "e_speed": None, "optimizer": "adamw", "solver": "plain", "refine": 0, "clean_copies": 0, "last_updates": 0}
+LATER = {
+    "flip": False,
+    "e_speed": None,
+    "optimizer": "adamw",
+    "solver": "plain",
+    "refine": 0,
+    "clean_copies": 0,
+    "last_updates": 0,
+}
 """Settings that folders of older runs do not name, and what those runs did."""
 
 

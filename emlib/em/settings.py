@@ -51,8 +51,8 @@ class EMSettings:
         iterations: how often E-step and M-step alternate in phase 1.
         init_updates: training updates of the first prior, on the clean pictures.
         m_updates: training updates of one M-step.
-        last_updates: those of the last one of phase 1, where there are more: the priors in between only have to serve an
-            E-step, the last one is to be drawn from. 0 for as many as the others.
+        last_updates: those of the last one of phase 1, where there are more: the priors in between only have to serve
+            an E-step, the last one is to be drawn from. 0 for as many as the others.
         train_batch: pictures in an update.
         init_lr: highest learning rate from fresh weights.
         m_lr: highest learning rate of an M-step that goes on from inherited weights.

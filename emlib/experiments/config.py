@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from emlib.em.settings import EMSettings
 from emlib.experiments.methods import METHODS
 from emlib.runs.presets import Preset, preset
 
@@ -24,6 +25,7 @@ class Experiment:
         methods: in the table's order.
         seeds: each method runs once with each.
         iterations: EM iterations, where not the preset's; trained baselines and the ceiling get as many updates fewer.
+        longer: how many times as long as the preset's the last M-step is.
         cg_steps: conjugate-gradient steps of MMPS, where not the preset's.
         other: data set of another kind of pictures, for ``start-other``; as :func:`emlib.data.datasets.load` takes it.
     """
@@ -37,25 +39,35 @@ class Experiment:
     noise_std: float = 0.0
     iterations: int | None = None
     cg_steps: int | None = None
+    longer: int = 1
     other: str = ""
 
     def __post_init__(self) -> None:
         check_methods(self.methods)
         if self.iterations is not None and self.iterations < 1:
             raise ValueError(f"EM needs at least one iteration, got iterations={self.iterations}")
+        if self.longer < 1:
+            raise ValueError(f"the last M-step is at least as long as the preset's, got longer={self.longer}")
         if self.cg_steps is not None and self.cg_steps < 1:
             raise ValueError(f"MMPS needs at least one conjugate-gradient step, got cg_steps={self.cg_steps}")
         if "start-other" in self.methods and not self.other:
             raise ValueError("start-other needs another data set; name it as other")
 
     def sizes(self) -> Preset:
-        """The preset, cut to the number of iterations, with the experiment's conjugate-gradient steps."""
+        """The preset with the experiment's iterations, last M-step and conjugate-gradient steps.
+
+        All that trains without EM gets as many updates more or fewer as EM does.
+        """
         p = preset(self.preset)
-        p = replace(p, cg_steps=self.cg_steps or p.cg_steps)
-        if self.iterations is None:
-            return p
-        saved = (p.em.iterations - self.iterations) * p.em.m_updates  # the last M-step stays
-        return replace(p, em=replace(p.em, iterations=self.iterations), prior_updates=p.prior_updates - saved)
+        last = self.longer * (p.em.last_updates or p.em.m_updates) if self.longer > 1 else p.em.last_updates
+        em = replace(p.em, iterations=self.iterations or p.em.iterations, last_updates=last)
+        prior_updates = p.prior_updates + _updates(em) - _updates(p.em)
+        return replace(p, em=em, prior_updates=prior_updates, cg_steps=self.cg_steps or p.cg_steps)
+
+
+def _updates(em: EMSettings) -> int:
+    """Of all M-steps of phase 1."""
+    return sum(em.updates_of(k) for k in range(1, em.iterations + 1))
 
 
 def check_methods(names: Iterable[str]) -> None:

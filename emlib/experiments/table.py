@@ -64,7 +64,13 @@ def gather(experiment: Experiment, name: str, kept: Path, out: Path, command: st
     if parts:
         task = {key: value for key, value in parts[0]["task"].items() if key != "seed"}
         commits = sorted({part["commit"] for part in parts})
-        settings = {**asdict(experiment), **task, "sizes": asdict(experiment.sizes()), "commits": commits, "missing": missing}
+        settings = {
+            **asdict(experiment),
+            **task,
+            "sizes": asdict(experiment.sizes()),
+            "commits": commits,
+            "missing": missing,
+        }
         rows = [row for part in parts for row in part["rows"]]
         write_result(out, name, settings, rows, sum(part["rows"][0]["seconds"] for part in parts), command)
         _draw(experiment, kept, out)

@@ -47,7 +47,9 @@ class Preset:
     sample_steps: int
 
 
-# Muon for the M-step: half of AdamW's updates for the same prior (data/results/optimizers.json).
+# Muon for the M-step: half of AdamW's updates for the same prior (data/results/optimizers.json). Short M-steps in
+# between, whose priors only have to serve the next E-step, and the clean pictures among those of each, a tenth of all
+# (data/results/recipe-embedded-mask.json).
 POCKET = Preset(
     name="pocket",
     data="embedded",
@@ -57,17 +59,19 @@ POCKET = Preset(
     observations=1000,
     held_out=250,
     em=EMSettings(
-        iterations=4,
+        iterations=3,
         init_updates=300,
-        m_updates=300,
+        m_updates=200,
         train_batch=32,
         init_lr=2e-3,
         m_lr=2e-3,
         ema_decay=0.995,
         e_batch=128,
         optimizer="muon",
+        clean_copies=2,
+        last_updates=500,
     ),
-    prior_updates=2400,
+    prior_updates=1900,
     e_steps=12,
     cg_steps=1,
     dps_steps=50,
@@ -83,7 +87,7 @@ SMOKE = replace(
     clean=20,
     observations=24,
     held_out=8,
-    em=replace(POCKET.em, iterations=2, init_updates=10, m_updates=10, train_batch=16, e_batch=16),
+    em=replace(POCKET.em, iterations=2, init_updates=10, m_updates=8, last_updates=10, train_batch=16, e_batch=16),
     prior_updates=20,
     e_steps=4,
     dps_steps=4,
@@ -100,8 +104,8 @@ POCKET_COLOR = replace(
     size=32,
     unet=UNetConfig(in_channels=3, refine=16),
     observations=2000,
-    em=replace(POCKET.em, m_updates=750),
-    prior_updates=4500,
+    em=replace(POCKET.em, m_updates=500, last_updates=1000, clean_copies=4),
+    prior_updates=3500,
 )
 
 
@@ -133,8 +137,10 @@ COLAB = replace(
         e_speed=Speed("float16"),  # a T4 is eight times as fast in it
         flip=True,
         optimizer="muon",
+        clean_copies=10,
+        last_updates=1000,
     ),
-    prior_updates=3500,
+    prior_updates=4000,
     e_steps=16,
     cg_steps=2,
     dps_steps=100,
@@ -268,7 +274,7 @@ FACES = replace(
     unet=UNetConfig(channels=(48, 96, 96), attention=(False, False, False), refine=16),
     observations=270,
     held_out=80,
-    em=replace(POCKET.em, iterations=3, m_updates=300, flip=True),
+    em=replace(POCKET.em, m_updates=300, last_updates=600, clean_copies=1, flip=True),
     prior_updates=1500,
     samples=500,
 )
