@@ -56,7 +56,7 @@ def net():
 @pytest.fixture
 def toy_preset(monkeypatch, tmp_path):
     """A preset of seconds, "toy", in an empty folder, without scores by AlexNet: four samples have no distance."""
-    em = replace(presets.SMOKE.em, iterations=1, init_updates=2, m_updates=2, train_batch=4)
+    em = replace(presets.SMOKE.em, iterations=1, init_updates=2, m_updates=2, last_updates=0, train_batch=4)
     unet = emlib.UNetConfig(channels=(8, 16), groups=4)
     p = replace(presets.SMOKE, name="toy", em=em, samples=4, unet=unet, prior_updates=8, held_out=3, observations=6)
     monkeypatch.setitem(presets.PRESETS, "toy", p)

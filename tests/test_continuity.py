@@ -91,7 +91,9 @@ WRITTEN |= {
 FORMER = replace(
     presets.SMOKE,
     unet=replace(presets.SMOKE.unet, refine=0),
-    em=replace(presets.SMOKE.em, optimizer="adamw", init_lr=1e-3, m_lr=1e-3),
+    em=replace(
+        presets.SMOKE.em, optimizer="adamw", init_lr=1e-3, m_lr=1e-3, m_updates=10, last_updates=0, clean_copies=0
+    ),
 )
 """Sizes of the preset when these folders were begun."""
 
@@ -109,7 +111,7 @@ def test_a_run_folder_of_an_older_release_is_gone_on_with_where_it_would_end_the
         del written["inputs"], now["inputs"]
     now = json.loads(json.dumps(now))
     assert {key: written[key] for key in written if key != "unet"} == {k: now[k] for k in written if k != "unet"}
-    assert set(now) - set(written) == {"optimizer", "solver"}
+    assert set(now) - set(written) == {"optimizer", "solver", "clean_copies", "last_updates"}
     (tmp_path / "settings.json").write_text(json.dumps(written))
     if job.sampler == "mmps":  # its solver is another now, and half a run by each is neither
         with pytest.raises(ValueError, match=r"'solver': 'plain'.*'solver': 'preconditioned'"):

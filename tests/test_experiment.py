@@ -133,7 +133,7 @@ def test_what_clean_pictures_are_worth(toy, monkeypatch):
     monkeypatch.setattr(ablations, "trained_on", lambda s, x, n: seen.append((len(x), n)) or real(s, x, n))
     words = ["experiment", "worth-embedded", "--preset", "toy", "--methods", "clean-50", "clean-300", "--seeds", "0"]
     assert main(words) == 0
-    assert seen == [(50, 12), (300, 12)]  # three iterations, not one: two M-steps of two updates more
+    assert seen == [(50, 10), (300, 10)]  # the last M-step is twice as long: two updates more
     assert [(row["method"], row["by"]) for row in rows(toy, "worth-embedded")] == [
         ("clean-50", "MMPS"),
         ("clean-300", "MMPS"),
@@ -169,10 +169,21 @@ def test_starts_take_the_pictures_that_they_name(toy):
 
 
 def test_fewer_iterations_cut_every_budget(toy):
-    write(toy, iterations=3, preset="pocket")
+    full = presets.POCKET
+    write(toy, iterations=2, preset="pocket")
     p = experiment.read_experiment("toy").sizes()
-    assert p.em == replace(presets.POCKET.em, iterations=3)
-    assert presets.POCKET.prior_updates - p.prior_updates == (presets.POCKET.em.iterations - 3) * p.em.m_updates > 0
+    assert p.em == replace(full.em, iterations=2)
+    assert full.prior_updates - p.prior_updates == full.em.m_updates  # the last one stays
+    write(toy, longer=3, preset="pocket")
+    p = experiment.read_experiment("toy").sizes()
+    assert p.em == replace(full.em, last_updates=3 * full.em.last_updates)
+    assert p.prior_updates - full.prior_updates == 2 * full.em.last_updates
+    write(toy, longer=2)  # a preset whose last M-step is like the others
+    p, toys = experiment.read_experiment("toy").sizes(), presets.PRESETS["toy"]
+    assert p.em.last_updates == 2 * (toys.em.last_updates or toys.em.m_updates)
+    with pytest.raises(ValueError, match="got longer=0"):
+        write(toy, longer=0)
+        experiment.read_experiment("toy")
     assert experiment.read_experiment("starts-embedded-mask").sizes() == presets.POCKET
 
 
