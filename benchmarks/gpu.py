@@ -28,7 +28,7 @@ OUT = Path(__file__).resolve().parent.parent / "data" / "results" / "gpu.json"
 
 def trainings(p: emlib.Preset, x0: Tensor, seed: int, speed: Speed) -> dict[str, Callable[[], Any]]:
     """An update of either network, the same weights in both, which must not fold pixels."""
-    ours = emlib.build_unet(replace(p.unet, patch=1, dropout=0.0), seed)
+    ours = emlib.build_unet(replace(p.unet, patch=1, refine=0, dropout=0.0), seed)
     theirs = twin(ours).to(x0.device, memory_format=torch.channels_last)
     plain = Speed(speed.precision)  # as diffusers' training script has it: autocast, not compiled
     return {
@@ -43,7 +43,7 @@ def trainings(p: emlib.Preset, x0: Tensor, seed: int, speed: Speed) -> dict[str,
 def samplings(p: emlib.Preset, x0: Tensor, args: Any, speed: Speed) -> dict[str, Callable[[], Any]]:
     """An E-step of deepinv's DPS and of ours, on one network, and of our MMPS."""
     model = (
-        emlib.build_unet(replace(p.unet, patch=1, dropout=0.0), args.seed).to(x0.device).eval().requires_grad_(False)
+        emlib.build_unet(replace(p.unet, patch=1, refine=0, dropout=0.0), args.seed).to(x0.device).eval().requires_grad_(False)
     )
     plain, ours = emlib.quick(model, Speed(speed.precision)), emlib.quick(model, speed)
     schedule = emlib.linear_schedule().to(x0.device)
@@ -102,7 +102,7 @@ def main(words: list[str] | None = None) -> None:
     args = parse(parser, words, pictures=16, repeats=1, steps=2, preset="smoke")
     start, device, p = time.perf_counter(), pick_device(), emlib.preset(args.preset)
     speed = p.em.speed if device == "cuda" else Speed()  # half precision and compiling gain nothing on CPUs
-    cfg, size = replace(p.unet, patch=1, dropout=0.0), p.size
+    cfg, size = replace(p.unet, patch=1, refine=0, dropout=0.0), p.size
     shape = (args.pictures, cfg.in_channels, size, size)
     x0 = (torch.rand(shape, generator=torch.Generator().manual_seed(args.seed)) * 2 - 1).to(device)
     precision = getattr(torch, speed.precision)

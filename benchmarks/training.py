@@ -74,7 +74,7 @@ def main(words: list[str] | None = None) -> None:
     args = parse(parser, words, pictures=2, repeats=1, preset="smoke")
     start = time.perf_counter()
     p = emlib.preset(args.preset)
-    cfg, side = replace(p.unet, patch=1, dropout=0.0), p.size
+    cfg, side = replace(p.unet, patch=1, refine=0, dropout=0.0), p.size
     g = torch.Generator().manual_seed(args.seed)
     x0 = torch.rand(args.pictures, cfg.in_channels, side, side, generator=g) * 2 - 1  # time does not depend on pictures
     ours = emlib.build_unet(cfg, args.seed)

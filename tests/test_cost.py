@@ -20,7 +20,9 @@ TINY = replace(
     clean=6,
     observations=21,
     held_out=5,
-    em=replace(PRESETS["smoke"].em, iterations=2, init_updates=3, m_updates=2, train_batch=4, e_batch=16),
+    em=replace(
+        PRESETS["smoke"].em, iterations=2, init_updates=3, m_updates=2, last_updates=0, train_batch=4, e_batch=16
+    ),
     prior_updates=3,
     e_steps=3,
     cg_steps=2,
@@ -181,6 +183,16 @@ def test_phase_2_has_its_own_stages():
     assert stages["E-step on all"].forwards == 32 * TINY.e_steps
     assert stages["M-step afresh"].calls == 9
     assert stages["samples to score"].times == 4
+
+
+def test_a_longer_last_m_step_has_its_own_stage():
+    one = {s.name: s for s in cost.plan(replace(TINY, em=replace(TINY.em, last_updates=5)), 1e12)}
+    two = {s.name: s for s in cost.plan(TINY, 1e12)}
+    assert (one["M-step"].times, one["M-step"].calls) == (1, 2)
+    assert (one["last M-step"].times, one["last M-step"].calls) == (1, 5)
+    assert (two["M-step"].times, two["M-step"].calls) == (2, 2)
+    assert "last M-step" not in two
+    assert one["last M-step"].flops == pytest.approx(2.5 * one["M-step"].flops)
 
 
 def test_the_total_adds_up():

@@ -40,6 +40,7 @@ def toy(here, monkeypatch):
         presets.SMOKE.em,
         init_updates=2,
         m_updates=2,
+        last_updates=0,
         shard=16,
         phases=emlib.Phases(subset=0.5, reset_iterations=1, reset_updates=2),
     )

@@ -139,7 +139,7 @@ def test_evaluate_records_the_distance_with_its_numbers_and_its_floor(toy, capsy
     assert (row["n"], row["n_real"], row["n_floor"]) == (40, 40, 20)
     settings = record["settings"]
     assert settings["fingerprint"] == data.fingerprint
-    assert (settings["samples"], settings["steps"], settings["eta"], settings["seed"]) == (40, 2, 0.0, 0)
+    assert (settings["samples"], settings["steps"], settings["eta"], settings["seed"]) == (40, 2, 1.0, 0)
     assert "resumed" not in settings
     assert Image.open("out/result.png").size == (10 * 30 - 2, 4 * 30 - 2)
     # again with other options that change no picture: what is there is read, and it is said
