@@ -81,6 +81,7 @@ $(BUILT): $(PAGES) $(FRESH) | $(NOTEBOOKS)
 	@echo "== Building the site at preset $(EMLIB_PRESET): $(words $(CHAPTERS)) chapters, executed where their code has changed"
 	@rm -rf $(SITE) $(BOOK)/.doctrees
 	@touch $(BOOK)/.begun
+	@$(PY) tests/side_by_side.py $(CACHE) $(CHAPTERS)
 	@$(BIN)/jupyter-book build . --path-output _build/$(EMLIB_PRESET) -W -n --keep-going
 	@mv $(BOOK)/.begun $@
 

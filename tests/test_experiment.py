@@ -181,8 +181,8 @@ def test_fewer_iterations_cut_every_budget(toy):
     write(toy, longer=2)  # a preset whose last M-step is like the others
     p, toys = experiment.read_experiment("toy").sizes(), presets.PRESETS["toy"]
     assert p.em.last_updates == 2 * (toys.em.last_updates or toys.em.m_updates)
+    write(toy, longer=0)
     with pytest.raises(ValueError, match="got longer=0"):
-        write(toy, longer=0)
         experiment.read_experiment("toy")
     assert experiment.read_experiment("starts-embedded-mask").sizes() == presets.POCKET
 

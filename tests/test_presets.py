@@ -24,7 +24,9 @@ def test_the_environment_picks_a_preset_and_a_name_overrules_it(monkeypatch):
 
 
 def test_an_unknown_preset_is_named_beside_the_known_ones(monkeypatch):
-    with pytest.raises(ValueError, match="unknown preset 'pockets'; there are smoke, pocket, pocket-color, faces, colab"):
+    with pytest.raises(
+        ValueError, match="unknown preset 'pockets'; there are smoke, pocket, pocket-color, faces, colab"
+    ):
         emlib.preset("pockets")
     monkeypatch.setenv("EMLIB_PRESET", "huge")
     with pytest.raises(ValueError, match="'huge'.*EMLIB_PRESET"):

@@ -1,0 +1,64 @@
+"""Chapters executed side by side: into the cache, once each, and what fails is named."""
+
+from pathlib import Path
+
+import side_by_side
+from jupyter_cache import get_cache
+from myst_nb.core.read import read_myst_markdown_notebook
+
+HEAD = """---
+jupytext:
+  text_representation:
+    extension: .md
+    format_name: myst
+kernelspec:
+  display_name: Python 3
+  language: python
+  name: python3
+---
+
+"""
+
+
+def chapter(path: Path, code: str) -> Path:
+    path.write_text(f"{HEAD}# A chapter\n\n```{{code-cell}} ipython3\n{code}\n```\n")
+    return path
+
+
+def test_each_chapter_is_run_once_and_found_by_the_book(tmp_path, capfd):
+    note = "import os, pathlib\nwith pathlib.Path('log').open('a') as file:\n    print({!r}, file=file)\n"
+    files = [chapter(tmp_path / f"{name}.md", note.format(name)) for name in ("01_one", "08_two")]
+    words = [str(tmp_path / "cache"), *map(str, files), "--at-once", "2"]
+    assert side_by_side.main(words) == 0
+    said = capfd.readouterr().out
+    assert "01_one.md: " in said
+    assert "08_two.md: " in said
+    assert sorted((tmp_path / "log").read_text().split()) == ["01_one", "08_two"]
+    cache = get_cache(str(tmp_path / "cache"))
+    for file in files:  # as myst-nb looks for it
+        cache.match_cache_notebook(read_myst_markdown_notebook(file.read_text()))
+    assert side_by_side.main(words) == 0
+    assert len((tmp_path / "log").read_text().split()) == 2
+    chapter(files[0], note.format("again"))
+    assert side_by_side.main(words) == 0
+    assert sorted((tmp_path / "log").read_text().split()) == ["01_one", "08_two", "again"]
+
+
+def test_a_chapter_that_fails_is_named_with_its_error(tmp_path, capfd):
+    files = [
+        chapter(tmp_path / "01_good.md", "1 + 1"),
+        chapter(tmp_path / "02_bad.md", "raise ValueError('no picture')"),
+    ]
+    assert side_by_side.main([str(tmp_path / "cache"), *map(str, files), "--at-once", "1"]) == 1
+    said = capfd.readouterr().out
+    assert "no picture" in said
+    assert "02_bad.md" in said
+
+
+def test_the_longest_come_first_and_threads_are_shared_out(monkeypatch):
+    files = [Path(f"{name}.md") for name in ("01_a", "02_b", "08_c", "90_d")]
+    assert [path.stem for path in sorted(files, key=side_by_side.order)] == ["08_c", "02_b", "01_a", "90_d"]
+    monkeypatch.setattr(side_by_side, "cores", lambda: 8)
+    for preset, at_once in (("smoke", 8), ("pocket", 4)):
+        monkeypatch.setenv("EMLIB_PRESET", preset)
+        assert side_by_side.usual() == at_once
