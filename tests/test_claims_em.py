@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from emlib.experiments.summary import over_seeds, score
+from emlib.runs.presets import PRESETS
 from emlib.runs.record import read_result
 
 RESULTS = Path(__file__).resolve().parent.parent / "data" / "results"
@@ -325,3 +326,33 @@ def test_for_noise_ems_prior_comes_out_better_than_the_clean_prior_in_fd_alexnet
     """Chapter 9: "... in FD-AlexNet EM's prior for noise comes out *better* than the clean prior"."""
     clean = mean("noise", "ceiling", "MMPS", "FD-AlexNet")
     assert mean("noise", "em-mmps", measure="FD-AlexNet") < clean
+
+
+def test_half_of_adamws_updates_by_muon_are_better_by_every_measure_than_all_of_them():
+    """8: "Half of AdamW's updates by Muon are better by every measure than all of them, and as many bring the distance
+    down to little more than half." """
+    rows = {(row["optimizer"], row["updates"]): row for row in run("optimizers")["rows"]}
+    most = max(updates for _, updates in rows)
+    half, all_of_adamw, all_of_muon = rows["muon", most // 2], rows["adamw", most], rows["muon", most]
+    up = [name for name in half if name.startswith("PSNR")]
+    down = [name for name in half if name.startswith(("eps error", "FD"))]
+    assert (len(up), len(down)) == (2, 4)
+    assert all(half[name] > all_of_adamw[name] for name in up)
+    assert all(half[name] < all_of_adamw[name] for name in down)
+    assert 0.5 < all_of_muon["FD-AlexNet"] / all_of_adamw["FD-AlexNet"] < 0.6
+
+
+def test_presets_that_keep_to_the_paper_keep_its_optimiser():
+    """8: "So all presets of this book train by it, but for those that keep to the paper, whose optimiser is AdamW." """
+    for name, p in PRESETS.items():
+        assert p.em.optimizer == ("adamw" if name.startswith("paper") else "muon")
+
+
+def test_a_tenth_of_the_pictures_in_each_m_step_are_the_clean_ones():
+    """8: "A tenth of the pictures in each of them are the clean ones, which the paper leaves behind after the first
+    prior." And the last M-step is longer."""
+    p = PRESETS["pocket"]
+    clean = p.em.clean_copies * p.clean
+    assert clean / (clean + p.observations) == pytest.approx(0.1, abs=0.02)
+    assert p.em.last_updates > p.em.m_updates
+    assert PRESETS["paper"].em.clean_copies == 0
