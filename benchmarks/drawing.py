@@ -3,9 +3,9 @@
     python benchmarks/drawing.py --prior runs/NAME/seed-0/em-mmps/prior_03.safetensors --out FILE.json
 
 Draws the preset's number of pictures from each prior in each way, and holds them against the real ones as the tables
-do. The tables draw with fresh noise; with their seed and their number of steps the distance is the table's own. ``brightness``
-is the mean pixel of the crowd, which tells what part of a distance is nothing but too bright or too dark. ``--copies``
-adds what a prior would get that knew so many real pictures by heart, and drew nothing else.
+do. The tables draw with fresh noise; with their seed and their number of steps the distance is the table's own.
+``brightness`` is the mean pixel of the crowd, which tells what part of a distance is nothing but too bright or too
+dark. ``--copies`` adds what a prior would get that knew so many real pictures by heart, and drew nothing else.
 """
 
 from __future__ import annotations

@@ -43,7 +43,10 @@ def trainings(p: emlib.Preset, x0: Tensor, seed: int, speed: Speed) -> dict[str,
 def samplings(p: emlib.Preset, x0: Tensor, args: Any, speed: Speed) -> dict[str, Callable[[], Any]]:
     """An E-step of deepinv's DPS and of ours, on one network, and of our MMPS."""
     model = (
-        emlib.build_unet(replace(p.unet, patch=1, refine=0, dropout=0.0), args.seed).to(x0.device).eval().requires_grad_(False)
+        emlib.build_unet(replace(p.unet, patch=1, refine=0, dropout=0.0), args.seed)
+        .to(x0.device)
+        .eval()
+        .requires_grad_(False)
     )
     plain, ours = emlib.quick(model, Speed(speed.precision)), emlib.quick(model, speed)
     schedule = emlib.linear_schedule().to(x0.device)

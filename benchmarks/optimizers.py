@@ -23,9 +23,10 @@ from tqdm import tqdm
 
 import emlib
 from emlib.metrics import summary
+from emlib.muon import OPTIMIZERS
 from emlib.runs.build import draw_samples
 from emlib.runs.record import write_result
-from emlib.training import OPTIMIZERS, train
+from emlib.training import train
 
 RATES = {"adamw": 1e-3, "muon": 2e-3}
 """The best learning rate of each by trial, for the weights that AdamW has in either."""

@@ -3,7 +3,7 @@ r"""The training loop, for clean pictures and for the M-step alike: a generator 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -11,15 +11,11 @@ from torch import Generator, Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from emlib.diffusion import Eps, check_images, diffusion_loss
-from emlib.muon import Muon, matrices_of
+from emlib.muon import OPTIMIZERS
 from emlib.runtime.device import placed, sent
 from emlib.runtime.distributed import parallel, ranks
 from emlib.runtime.precision import FLOAT32, Speed, quick
 from emlib.schedule import Schedule
-
-MATRIX_RATE, MATRIX_MOMENTUM, MATRIX_DECAY = 10, 0.9, 0.2
-"""Muon's learning rate, as a multiple of AdamW's for the other weights (0.02 and 2e-3 in the presets), its momentum and
-weight decay: each by one trial on the embedded pictures. With 0.95 and 0 FD-AlexNet was worse by a fifth."""
 
 Loss = Callable[[Eps, Schedule, Tensor, Tensor, Tensor], Tensor]
 """(network, noise levels, rows of ``images`` [B, C, H, W], times [B], normal noise like the rows) -> a number."""
@@ -76,14 +72,14 @@ def train(
             further channels. They may lie anywhere, in a mapped file too (:mod:`emlib.runtime.device`).
         steps: number of updates, at least 1.
         batch: pictures in an update; drawn anew from all N each time.
-        lr: highest learning rate of AdamW; Muon's is :data:`MATRIX_RATE` times that.
+        lr: highest learning rate of AdamW; Muon's is :data:`emlib.muon.MATRIX_RATE` times that.
         seed: seed of everything random in here.
         ema_decay: decay of the average, in [0, 1).
         flip: whether to mirror half of the pictures.
         start: a :meth:`TrainStep.snapshot` of the same call, to go on after it.
         speed: how the network computes.
         loss: what to make small; the random numbers that it draws itself are fixed by the seed, too.
-        optimizer: a key of :data:`OPTIMIZERS`.
+        optimizer: a key of :data:`emlib.muon.OPTIMIZERS`.
 
     Raises:
         ValueError: if pictures are missing, not on [-1, 1] or not finite, or a number is out of range.
@@ -134,29 +130,6 @@ def train(
         # theta_ema <- d theta_ema + (1 - d) theta,   d = min(decay, (1 + n) / (10 + n))
         update_ema(ema, model, min(ema_decay, (1 + step) / (10 + step)))
         yield TrainStep(step, value.item(), ema, model, optimizers, rng)
-
-
-def adamw(model: nn.Module, lr: float) -> tuple[torch.optim.Optimizer, ...]:
-    """AdamW for all weights."""
-    return (_adamw(model.parameters(), lr),)
-
-
-def muon(model: nn.Module, lr: float) -> tuple[torch.optim.Optimizer, ...]:
-    """Muon for the matrices within the network, AdamW for its first and last layers, offsets and norms."""
-    turned = matrices_of(model)
-    rest = [w for w in model.parameters() if all(w is not other for other in turned)]
-    return Muon(turned, MATRIX_RATE * lr, MATRIX_MOMENTUM, MATRIX_DECAY), _adamw(rest, lr)
-
-
-OPTIMIZERS = {"adamw": adamw, "muon": muon}
-"""What takes the step, by name: the paper's, and what learns as much in half of the updates (:mod:`emlib.muon`)."""
-
-
-def _adamw(weights: Iterable[nn.Parameter], lr: float) -> torch.optim.AdamW:
-    weights = list(weights)
-    # On a GPU one kernel updates all weights; on a CPU the plain loop's bits are those of the recorded runs.
-    fused = True if weights[0].is_cuda else None
-    return torch.optim.AdamW(weights, lr=lr, fused=fused)
 
 
 def _states(optimizers: tuple[torch.optim.Optimizer, ...]) -> list[dict[str, Tensor]]:

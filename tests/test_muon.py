@@ -7,8 +7,8 @@ import pytest
 import torch
 
 import emlib
-from emlib.muon import Muon, orthogonalized
-from emlib.training import MATRIX_RATE, OPTIMIZERS, train
+from emlib.muon import MATRIX_RATE, OPTIMIZERS, Muon, orthogonalized
+from emlib.training import train
 
 
 @pytest.mark.parametrize("shape", [(24, 200), (200, 24), (48, 48), (1, 7)])

@@ -65,7 +65,7 @@ class EMSettings:
             picture. E-steps know nothing of it.
         speed: how the network computes.
         e_speed: how it computes in E-steps, where not so; float16 is allowed there.
-        optimizer: what takes a training step, a key of :data:`emlib.training.OPTIMIZERS`.
+        optimizer: what takes a training step, a key of :data:`emlib.muon.OPTIMIZERS`.
         clean_copies: how often each picture that EM starts from is among those of an M-step, where these are clean; 0
             leaves them out, as the paper does.
         seed: seed of everything random.

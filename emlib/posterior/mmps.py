@@ -132,13 +132,16 @@ def posterior_mean(
     p, rz = z, dot(r, z)
     for step in range(cg_steps):
         # K p = noise_std^2 p + A V A^T p
-        VAp = V(A.adjoint(p), last=step == cg_steps - 1)
+        last = step == cg_steps - 1
+        VAp = V(A.adjoint(p), last)
         Kp = variance * p + A(VAp)
         # a = <r, z> / <p, K p>; a network whose K is not positive along p gets no further step
         pKp = dot(p, Kp)
         a = torch.where(pKp > 0, rz / pKp.clamp_min(1e-20), 0)
         # u <- u + a p, hence V A^T u <- V A^T u + a V A^T p
         mean = mean + a * VAp
+        if last:
+            break
         r = r - a * Kp
         z = M(r)
         new = dot(r, z)
