@@ -22,6 +22,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 import emlib
+from emlib.experiments.run import CROWD
 from emlib.metrics import summary
 from emlib.muon import OPTIMIZERS
 from emlib.runs.build import draw_samples
@@ -50,7 +51,7 @@ def main(words: list[str] | None = None) -> int:
         name: emlib.make_task(p, name, noise_std=noise_std, seed=args.seed, data=args.data)
         for name, noise_std in (("mask", 0.0), ("noise", 0.2))
     }
-    real = summary.features_or_none(tasks["mask"].real[:10_000])
+    real = summary.features_or_none(tasks["mask"].real[:CROWD])
     rows = []
     for optimizer in args.optimizers:
         for updates in args.updates:

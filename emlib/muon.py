@@ -87,22 +87,24 @@ def orthogonalized(matrices: list[Tensor]) -> list[Tensor]:
     alike = defaultdict(list)
     for i, M in enumerate(wide):
         alike[len(M)].append(i)
-    turned = list(wide)
+    turned: dict[int, Tensor] = {}
     for height, indices in alike.items():
         G = torch.stack([wide[i] @ wide[i].T for i in indices])
-        identity = torch.eye(height, dtype=G.dtype, device=G.device)
-        product = identity
+        product = identity = torch.eye(height, dtype=G.dtype, device=G.device)
         a, b, c = COEFFICIENTS
         for step in range(STEPS):
             # P = a I + b G + c G^2
             P = torch.baddbmm(b * G, G, G, alpha=c) + a * identity
-            product = P if step == 0 else P @ product
+            product = P @ product
             # M M^T becomes P G P
             if step < STEPS - 1:
                 G = P @ G @ P
         for i, P in zip(indices, product, strict=True):
             turned[i] = P @ wide[i]
-    return [M if M.shape == before.shape else M.T for M, before in zip(turned, matrices, strict=True)]
+    return [
+        M if M.shape == before.shape else M.T
+        for M, before in zip((turned[i] for i in range(len(wide))), matrices, strict=True)
+    ]
 
 
 NOT_TURNED = ("conv_in", "conv_out", "time_embedding", "refine_in", "refine_out")

@@ -69,6 +69,12 @@ def data_dir() -> Path:
     )
 
 
+def part_sizes(count: int) -> list[int]:
+    """Pictures of the clean, the corrupted and the held-out part of a set of so many."""
+    clean, held_out = min(CLEAN, count // 10), min(HELD_OUT, count // 10)
+    return [clean, count - clean - held_out, held_out]
+
+
 def split(pixels: np.ndarray, name: str, fingerprint: str) -> Split:
     """Cuts a data set into its three parts, by a fixed shuffle.
 
@@ -85,9 +91,8 @@ def split(pixels: np.ndarray, name: str, fingerprint: str) -> Split:
     n = len(pixels)
     if n < 10:
         raise ValueError(f"{name} has {n} pictures; at least 10 are needed to split them in three")
-    clean, held_out = min(CLEAN, n // 10), min(HELD_OUT, n // 10)
     order = torch.randperm(n, generator=torch.Generator().manual_seed(SPLIT_SEED))
-    parts = order.split([clean, n - clean - held_out, held_out])
+    parts = order.split(part_sizes(n))
     return Split(name, fingerprint, *(_rows(pixels, part.numpy()) for part in parts))
 
 

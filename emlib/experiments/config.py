@@ -59,7 +59,7 @@ class Experiment:
         All that trains without EM gets as many updates more or fewer as EM does.
         """
         p = preset(self.preset)
-        last = self.longer * (p.em.last_updates or p.em.m_updates) if self.longer > 1 else p.em.last_updates
+        last = self.longer * p.em.updates_of(p.em.iterations) if self.longer > 1 else p.em.last_updates
         em = replace(p.em, iterations=self.iterations or p.em.iterations, last_updates=last)
         prior_updates = p.prior_updates + _updates(em) - _updates(p.em)
         return replace(p, em=em, prior_updates=prior_updates, cg_steps=self.cg_steps or p.cg_steps)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from emlib.data.datasets import CLEAN, HELD_OUT, data_dir
+from emlib.data.datasets import data_dir, part_sizes
 from emlib.data.decode import datasets_dir, pictures_below
 from emlib.data.faces import PEOPLE, by_people, face_files
 from emlib.data.sources import celeba_files
@@ -101,10 +101,10 @@ def _data(job: Job) -> Check:
     """Whether the files are there; nothing is opened."""
     name = job.data
     if name == "embedded":
-        return _tried("data", lambda: _enough(data_dir(), _parts(KNOWN[name]), job), "the project's own")
+        return _tried("data", lambda: _enough(data_dir(), part_sizes(KNOWN[name]), job), "the project's own")
     root = datasets_dir()
     if name == "celeba":
-        return _tried("data", lambda: _enough(root, _parts(len(celeba_files(root)[1])), job), f"CelebA in {root}")
+        return _tried("data", lambda: _enough(root, part_sizes(len(celeba_files(root)[1])), job), f"CelebA in {root}")
     if name == "faces":
         absent = _tried("data", lambda: face_files(root), "")
         return absent if not absent.ok else _tried("data", lambda: _enough(root, FACES, job), f"ORL's faces in {root}")
@@ -112,19 +112,13 @@ def _data(job: Job) -> Check:
         if not (root / "cifar-10-batches-py").is_dir():
             remedy = "set EMLIB_DATASETS to where it is; otherwise em fetches it (170 MB) first, which takes a network"
             return Check("data", False, f"CIFAR-10 is not in {root}; {remedy}", without="fetches")
-        return _tried("data", lambda: _enough(root, _parts(KNOWN[name]), job), f"CIFAR-10 in {root}")
+        return _tried("data", lambda: _enough(root, part_sizes(KNOWN[name]), job), f"CIFAR-10 in {root}")
     root = Path(name)
     if not root.is_dir():
         said = f"unknown data {name!r}; take embedded, cifar10, celeba, faces or the path of a folder of pictures"
         return Check("data", False, said)
     count = len(pictures_below(root))
-    return _tried("data", lambda: _enough(root, _parts(count), job), f"{count} pictures in {root}")
-
-
-def _parts(count: int) -> list[int]:
-    """Pictures of the clean, the corrupted and the held-out part, as :func:`emlib.data.datasets.split` cuts a set."""
-    clean, held_out = min(CLEAN, count // 10), min(HELD_OUT, count // 10)
-    return [clean, count - clean - held_out, held_out]
+    return _tried("data", lambda: _enough(root, part_sizes(count), job), f"{count} pictures in {root}")
 
 
 def _enough(root: Path, parts: Sequence[int], job: Job) -> None:

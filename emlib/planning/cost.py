@@ -153,6 +153,7 @@ def plan(
         return Stage(name, times, calls, pictures, gradients, flops, size, 0, size, live, seconds)
 
     first, again = p.em.iterations, p.em.phases.reset_iterations
+    last = 1 if p.em.last_updates else 0  # of the first phase's M-steps, longer than the others
 
     def e_step(name: str, times: int, phase: int) -> Stage:
         pictures, shard = len(rows_of(p.observations, p.em, phase)), p.em.shard
@@ -163,8 +164,8 @@ def plan(
     stages = [
         training("first prior", 1, p.em.init_updates, 1),
         e_step("E-step", first, 1),
-        training("M-step", first - bool(p.em.last_updates), p.em.m_updates, 2),  # beside the average of before
-        training("last M-step", int(bool(p.em.last_updates)), p.em.last_updates, 2),
+        training("M-step", first - last, p.em.m_updates, 2),  # the average of before is kept beside the new one
+        training("last M-step", last, p.em.last_updates, 2),
         e_step("E-step on all", again, 2),
         training("M-step afresh", again, p.em.phases.reset_updates, 2),
         sampling("samples to score", first + again + 1, _batches(p.samples, DRAW_BATCH), p.sample_steps, 0),

@@ -18,7 +18,7 @@ Preconditioner = Callable[[Tensor], Tensor]
 
 PIXEL_VARIANCE = 0.3
 """Variance of a pixel on the [-1, 1] scale: 0.33 in the book's clothes, 0.26 in CIFAR-10's photographs. With noise it
-says how far y is trusted along directions that the blur hardly passes; from 0.1 to 1 the result is much the same."""
+says how far y is trusted along directions that the blur hardly passes; from 0.1 up the result is much the same."""
 FLOOR = 1e-5
 """Least noise that a preconditioner assumes, as a share of that variance: about what rounding to eight bits adds,
 (2 / 255)^2 / 12 = 5e-6. Without, directions that the operator does not pass at all would be divided by zero."""
@@ -78,8 +78,7 @@ def mmps(
     shape = measurements.image_shape
     x = randn(generators, shape, y.device)
     for t, s in zip(grid[:-1], grid[1:], strict=True):
-        M = precondition(measurements, schedule, t)
-        x0_hat = posterior_mean(model, schedule, measurements, x, t, cg_steps, M).clamp(-1, 1)
+        x0_hat = posterior_mean(model, schedule, measurements, x, t, cg_steps, precondition).clamp(-1, 1)
         noise = randn(generators, shape, y.device)
         x = reverse_step(schedule, x, x0_hat, t, s, eta, noise)
         yield SampleStep(s, x, x0_hat)
@@ -92,7 +91,7 @@ def posterior_mean(
     x: Tensor,
     t: int,
     cg_steps: int,
-    M: Preconditioner | None = None,
+    precondition: Callable[[Measurements, Schedule, int], Preconditioner] = by_operator,
 ) -> Tensor:
     r"""E[x_0 | x_t, y] by moment matching (Rozet et al. 2024, section 4.2), [B, C, H, W].
 
@@ -108,13 +107,13 @@ def posterior_mean(
 
     Conjugate gradients need a symmetric, positive V. The exact denoiser's is; a trained network's is only nearly so,
     and more than three steps do harm. GMRES, which the authors advise for more, was tried: it does none, but is not
-    as good in one step or two, and with six and more no better than these on noisy measurements.
+    as good in one step, and one step is what the time allows.
 
     Args:
-        M: the preconditioner at time t; :func:`by_operator`'s by default.
+        precondition: as for :func:`mmps`.
     """
     y, A, variance = measurements.y, measurements.operator, measurements.noise_std**2
-    M = M or by_operator(measurements, schedule, t)
+    M = precondition(measurements, schedule, t)
     with torch.enable_grad():
         x_t = x.detach().requires_grad_()
         x0_hat = predict_x0(model(x_t, torch.full((len(x),), t, device=x.device)), schedule, x_t, t)

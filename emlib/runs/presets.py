@@ -49,7 +49,7 @@ class Preset:
 
 # Muon for the M-step: half of AdamW's updates for the same prior (data/results/optimizers.json). Short M-steps in
 # between, whose priors only have to serve the next E-step, and the clean pictures among those of each, a tenth of all
-# (data/results/recipe-embedded-mask.json).
+# (experiments/recipe-embedded-mask.json).
 POCKET = Preset(
     name="pocket",
     data="embedded",
