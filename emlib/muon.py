@@ -31,7 +31,8 @@ class Muon(torch.optim.Optimizer):
 
     Args:
         params: weights, each of at least two dimensions.
-        lr: length of an update: the singular values of a square matrix move by about this.
+        lr: length of an update: the singular values of a square matrix move by about this; a tensor on a GPU whose
+            steps are to be recorded.
         momentum: share of the last updates in the next one, in [0, 1), as Nesterov takes it.
         weight_decay: share of lr by which weights shrink in an update.
 
@@ -40,7 +41,7 @@ class Muon(torch.optim.Optimizer):
     """
 
     def __init__(
-        self, params: Iterable[nn.Parameter], lr: float, momentum: float = 0.95, weight_decay: float = 0.0
+        self, params: Iterable[nn.Parameter], lr: float | Tensor, momentum: float = 0.95, weight_decay: float = 0.0
     ) -> None:
         if not lr > 0 or not 0 <= momentum < 1 or weight_decay < 0:
             raise ValueError(
@@ -58,19 +59,24 @@ class Muon(torch.optim.Optimizer):
         loss = None if closure is None else torch.enable_grad()(closure)()
         for group in self.param_groups:
             weights = [w for w in group["params"] if w.grad is not None]
+            grads: list[Tensor] = [w.grad for w in weights if w.grad is not None]
             lr, momentum = group["lr"], group["momentum"]
-            wanted = []
             for w in weights:
-                state = self.state[w]
-                if not state:
-                    state["momentum_buffer"] = torch.zeros_like(w)
-                # m <- mu m + (1 - mu) g,   looked ahead: mu m + (1 - mu) g
-                m = state["momentum_buffer"].lerp_(w.grad, 1 - momentum)
-                wanted.append(w.grad.lerp(m, momentum).flatten(1))
-            for w, turned in zip(weights, orthogonalized(wanted), strict=True):
+                if not self.state[w]:
+                    self.state[w]["momentum_buffer"] = torch.zeros_like(w)
+            # m <- mu m + (1 - mu) g,   looked ahead: mu m + (1 - mu) g
+            buffers = [self.state[w]["momentum_buffer"] for w in weights]
+            torch._foreach_lerp_(buffers, grads, 1 - momentum)
+            wanted = [g.flatten(1) for g in torch._foreach_lerp(grads, buffers, momentum)]
+            turn = orthogonalized_at_once if weights and weights[0].is_cuda else orthogonalized
+            for w, turned in zip(weights, turn(wanted), strict=True):
                 # a tall matrix moves further, so that its outputs move as much (``adjust_lr_fn="original"`` in torch)
                 taller = max(1.0, turned.shape[0] / turned.shape[1]) ** 0.5
-                w.mul_(1 - lr * group["weight_decay"]).add_(turned.view(w.shape), alpha=-lr * taller)
+                w.mul_(1 - lr * group["weight_decay"])
+                if isinstance(lr, Tensor):  # one that lies on a GPU
+                    w.sub_(turned.view(w.shape) * (lr * taller))
+                else:
+                    w.add_(turned.view(w.shape), alpha=-lr * taller)
         return loss
 
 
@@ -107,6 +113,28 @@ def orthogonalized(matrices: list[Tensor]) -> list[Tensor]:
     ]
 
 
+def orthogonalized_at_once(matrices: list[Tensor]) -> list[Tensor]:
+    """As :func:`orthogonalized`, for a GPU: all of one shape together, in bfloat16, by the plain five steps.
+
+    There a product costs less than asking for it, and the polynomials among Gram matrices would need more digits.
+    """
+    alike = defaultdict(list)
+    for i, M in enumerate(matrices):
+        alike[tuple(M.shape)].append(i)
+    turned: dict[int, Tensor] = {}
+    a, b, c = COEFFICIENTS
+    for (height, width), indices in alike.items():
+        M = torch.stack([matrices[i] for i in indices]).bfloat16()
+        M = M.mT if height > width else M
+        M = M / M.flatten(1).norm(dim=1).clamp_min(1e-7).view(-1, 1, 1)
+        for _ in range(STEPS):
+            # M <- (a I + b G + c G^2) M,   G = M M^T
+            G = M @ M.mT
+            M = torch.baddbmm(M, torch.baddbmm(G, G, G, beta=b, alpha=c), M, beta=a)
+        turned |= dict(zip(indices, (M.mT if height > width else M).to(matrices[0].dtype), strict=True))
+    return [turned[i] for i in range(len(matrices))]
+
+
 NOT_TURNED = ("conv_in", "conv_out", "time_embedding", "refine_in", "refine_out")
 """Layers that stay with AdamW: those where pictures, numbers and times come in, and pictures go out."""
 
@@ -130,7 +158,9 @@ def muon(model: nn.Module, lr: float) -> tuple[torch.optim.Optimizer, ...]:
     """Muon for the matrices within the network, AdamW for its first and last layers, offsets and norms."""
     turned = matrices_of(model)
     rest = [w for w in model.parameters() if all(w is not other for other in turned)]
-    return Muon(turned, MATRIX_RATE * lr, MATRIX_MOMENTUM, MATRIX_DECAY), _adamw(rest, lr)
+    rate = MATRIX_RATE * lr
+    where = _in_place(rate, turned[0]) if turned[0].is_cuda else rate
+    return Muon(turned, where, MATRIX_MOMENTUM, MATRIX_DECAY), _adamw(rest, lr)
 
 
 OPTIMIZERS = {"adamw": adamw, "muon": muon}
@@ -139,6 +169,11 @@ OPTIMIZERS = {"adamw": adamw, "muon": muon}
 
 def _adamw(weights: Iterable[nn.Parameter], lr: float) -> torch.optim.AdamW:
     weights = list(weights)
-    # On a GPU one kernel updates all weights; on a CPU the plain loop's bits are those of the recorded runs.
-    fused = True if weights[0].is_cuda else None
-    return torch.optim.AdamW(weights, lr=lr, fused=fused)
+    if weights[0].is_cuda:  # one kernel updates all weights
+        return torch.optim.AdamW(weights, lr=_in_place(lr, weights[0]), fused=True, capturable=True)
+    return torch.optim.AdamW(weights, lr=lr)  # the plain loop, whose bits are those of the recorded runs
+
+
+def _in_place(lr: float, weight: Tensor) -> Tensor:
+    """A learning rate on the GPU, where steps that are recorded read it (:mod:`emlib.runtime.graphs`)."""
+    return torch.tensor(lr, device=weight.device)

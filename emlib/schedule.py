@@ -39,8 +39,13 @@ class Schedule:
         return (1 - self._at(t)).clamp_min(0).sqrt()
 
     def _at(self, t: Tensor | int) -> Tensor:
-        t = torch.as_tensor(t, device=self.alpha_bar.device).reshape(-1)
-        if ((t < -1) | (t >= self.T)).any():
+        if not isinstance(t, Tensor):  # without a tensor, which a GPU would have to be sent
+            if not -1 <= t < self.T:
+                raise ValueError(f"time must lie in -1..{self.T - 1}, got [{t}]")
+            return self.alpha_bar[t].view(1, 1, 1, 1) if t >= 0 else self.alpha_bar.new_ones(1, 1, 1, 1)
+        t = t.to(self.alpha_bar.device).reshape(-1)
+        # a GPU would have to be waited for; it refuses a time beyond T itself
+        if not t.is_cuda and ((t < -1) | (t >= self.T)).any():
             raise ValueError(f"time must lie in -1..{self.T - 1}, got {t.tolist()[:8]}")
         alpha_bar = torch.where(t < 0, 1.0, self.alpha_bar[t.clamp_min(0)])
         return alpha_bar.view(-1, 1, 1, 1)

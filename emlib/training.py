@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
@@ -14,7 +15,8 @@ from emlib.diffusion import Eps, check_images, diffusion_loss
 from emlib.muon import OPTIMIZERS
 from emlib.runtime.device import placed, sent
 from emlib.runtime.distributed import parallel, ranks
-from emlib.runtime.precision import FLOAT32, Speed, quick
+from emlib.runtime.graphs import recorded
+from emlib.runtime.precision import FLOAT32, Shadow, Speed, quick
 from emlib.schedule import Schedule
 
 Loss = Callable[[Eps, Schedule, Tensor, Tensor, Tensor], Tensor]
@@ -26,13 +28,18 @@ class TrainStep:
     """What one update of the network left behind."""
 
     step: int
-    loss: float
-    """Of the pictures that this process saw."""
+    value: Tensor
+    """The loss of the pictures that this process saw, a number; perhaps a GPU is still computing it."""
     ema: nn.Module
     """Moving average of the weights: the network to use."""
     model: nn.Module
     optimizers: tuple[torch.optim.Optimizer, ...]
     rng: Generator
+
+    @property
+    def loss(self) -> float:
+        """The loss; waits for a GPU."""
+        return self.value.item()
 
     def snapshot(self) -> dict[str, Tensor]:
         """All that :func:`train` needs to go on from here to the same bits, as named tensors (copies)."""
@@ -102,34 +109,62 @@ def train(
     rng = Generator().manual_seed(seed)
     ema = copy.deepcopy(model).eval().requires_grad_(False)
     optimizers = OPTIMIZERS[optimizer](model, lr)
-    groups = [(group, group["lr"]) for each in optimizers for group in each.param_groups]
+    groups = [(group, float(group["lr"])) for each in optimizers for group in each.param_groups]
     first = 0 if start is None else _go_on(start, model, ema, optimizers, rng)
     model.train()
-    net = quick(parallel(model), speed)
+    update = _updating(model, ema, optimizers, loss, schedule, speed)
     warm = max(1, steps // 20)
     for step in range(first, steps):
-        x0 = images[torch.randint(len(images), (batch,), generator=rng).to(images.device)]
+        x0 = images[sent(torch.randint(len(images), (batch,), generator=rng), images.device)]
         if flip:
             mirrored = torch.rand(batch, generator=rng) < 0.5
-            x0 = torch.where(mirrored.to(x0.device).view(-1, 1, 1, 1), x0.flip(-1), x0)
+            x0 = torch.where(sent(mirrored, x0.device).view(-1, 1, 1, 1), x0.flip(-1), x0)
         t = torch.randint(schedule.T, (batch,), generator=rng)
         eps = torch.randn(x0.shape, generator=rng)
         # All processes have drawn the same batch; each goes on with its rows.
         x0, t, eps = (sent(x[here.rank :: here.world], device) for x in (x0, t, eps))
         for group, highest in groups:
-            group["lr"] = highest * _warm_cosine(step, steps, warm)
+            _set_rate(group, highest * _warm_cosine(step, steps, warm))
+        # theta_ema <- d theta_ema + (1 - d) theta,   d = min(decay, (1 + n) / (10 + n))
+        decay = min(ema_decay, (1 + step) / (10 + step))
         with torch.random.fork_rng(devices=[]):
             # dropout and the loss's own numbers, apart from whatever the caller draws
             torch.manual_seed((seed * steps + step) * here.world + here.rank)
-            value = loss(net, schedule, x0, t, eps)
+            value = update(x0, t, eps, decay)
+        yield TrainStep(step, value, ema, model, optimizers, rng)
+
+
+def _updating(
+    model: nn.Module,
+    ema: nn.Module,
+    optimizers: tuple[torch.optim.Optimizer, ...],
+    loss: Loss,
+    schedule: Schedule,
+    speed: Speed,
+) -> Callable[[Tensor, Tensor, Tensor, float], Tensor]:
+    """(pictures, times, noise, decay of the average) -> loss, of one update; on a single GPU recorded and replayed."""
+    alone = schedule.beta.is_cuda and ranks().world == 1
+    shadow = Shadow(model, speed) if alone and speed != FLOAT32 else None
+    net = quick(parallel(model), speed) if shadow is None else shadow.eps
+
+    def update(x0: Tensor, t: Tensor, eps: Tensor, decay: Tensor | float) -> Tensor:
         model.zero_grad(set_to_none=True)
+        if shadow is not None:
+            shadow.take_weights()
+        value = loss(net, schedule, x0, t, eps)
         value.backward()
+        if shadow is not None:
+            shadow.give_gradients()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for each in optimizers:
             each.step()
-        # theta_ema <- d theta_ema + (1 - d) theta,   d = min(decay, (1 + n) / (10 + n))
-        update_ema(ema, model, min(ema_decay, (1 + step) / (10 + step)))
-        yield TrainStep(step, value.item(), ema, model, optimizers, rng)
+        update_ema(ema, model, decay)
+        return value.detach()
+
+    if not alone or loss is not diffusion_loss:  # another loss may look at numbers, which a recording cannot
+        return update
+    replayed = recorded(update)
+    return lambda x0, t, eps, decay: replayed(x0, t, eps, torch.full((), decay, device=x0.device))
 
 
 def _states(optimizers: tuple[torch.optim.Optimizer, ...]) -> list[dict[str, Tensor]]:
@@ -154,9 +189,19 @@ def _go_on(
             _, i, name = key.split(".")
             like = weights[int(i)]
             # The fused kernel walks through memory, so moments must lie as their weights do (channels last).
-            states[int(i)][name] = torch.empty_like(like).copy_(x) if x.shape == like.shape else x.clone()
+            states[int(i)][name] = (
+                torch.empty_like(like).copy_(x) if x.shape == like.shape else x.to(like.device, copy=True)
+            )
     rng.set_state(start["rng"])
     return int(start["step"]) + 1
+
+
+def _set_rate(group: dict[str, Any], rate: float) -> None:
+    """Sets a learning rate, in its place in memory where a recording reads it there."""
+    if isinstance(group["lr"], Tensor):
+        group["lr"].fill_(rate)
+    else:
+        group["lr"] = rate
 
 
 def _warm_cosine(step: int, steps: int, warm: int) -> float:
@@ -167,8 +212,12 @@ def _warm_cosine(step: int, steps: int, warm: int) -> float:
 
 
 @torch.no_grad()
-def update_ema(ema: nn.Module, model: nn.Module, decay: float) -> None:
+def update_ema(ema: nn.Module, model: nn.Module, decay: Tensor | float) -> None:
     """Moves the averaged weights towards the network's own, in place."""
     averaged: list[Tensor] = list(ema.parameters())
     current: list[Tensor] = list(model.parameters())
+    if isinstance(decay, Tensor):  # one that lies on a GPU
+        torch._foreach_mul_(averaged, decay)
+        torch._foreach_add_(averaged, torch._foreach_mul(current, 1 - decay))
+        return
     get_ema_multi_avg_fn(decay)(averaged, current, None)

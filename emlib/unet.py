@@ -84,8 +84,15 @@ class TimeMLP(nn.Module):
         return self.linear_2(F.silu(self.linear_1(x)))
 
 
+def norm_silu(x: Tensor, norm: nn.GroupNorm, shift: Tensor | None = None) -> Tensor:
+    """What stands before a convolution: silu(norm(x + shift)), [B, C, H, W] and [B, C] -> [B, C, H, W]."""
+    return F.silu(norm(x if shift is None else x + shift[:, :, None, None]))
+
+
 class ResBlock(nn.Module):
     """Two convolutions with a shortcut; the time shifts what passes between them."""
+
+    between = staticmethod(norm_silu)  # on a GPU another one does the same (`emlib.runtime.fused`)
 
     def __init__(self, cin: int, cout: int, temb: int, cfg: UNetConfig) -> None:
         super().__init__()
@@ -99,9 +106,8 @@ class ResBlock(nn.Module):
             self.conv_shortcut = nn.Conv2d(cin, cout, 1)
 
     def forward(self, x: Tensor, temb: Tensor) -> Tensor:
-        h = self.conv1(F.silu(self.norm1(x)))
-        h = h + self.time_emb_proj(F.silu(temb))[:, :, None, None]
-        h = self.conv2(self.dropout(F.silu(self.norm2(h))))
+        h = self.conv1(self.between(x, self.norm1))
+        h = self.conv2(self.dropout(self.between(h, self.norm2, self.time_emb_proj(F.silu(temb)))))
         return h + (self.conv_shortcut(x) if hasattr(self, "conv_shortcut") else x)
 
 
@@ -116,8 +122,12 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.group_norm(x).flatten(2).transpose(1, 2)  # [B, H W, C]
+        q, k, v = self.to_q(h), self.to_k(h), self.to_v(h)
         # softmax(q k^T / sqrt(C)) v
-        h = F.scaled_dot_product_attention(self.to_q(h), self.to_k(h), self.to_v(h))
+        if h.is_cuda:  # whose kernels want to be told that there is one head
+            h = F.scaled_dot_product_attention(q[:, None], k[:, None], v[:, None])[:, 0]
+        else:
+            h = F.scaled_dot_product_attention(q, k, v)
         return x + self.to_out[0](h).transpose(1, 2).reshape(x.shape)
 
 
@@ -155,6 +165,8 @@ class Level(nn.Module):
 
 class UNet(nn.Module):
     """eps_theta: [B, C, H, W] noisy pictures and [B] times -> [B, C, H, W] noise estimates."""
+
+    between = staticmethod(norm_silu)
 
     def __init__(self, cfg: UNetConfig) -> None:
         super().__init__()
@@ -219,7 +231,7 @@ class UNet(nn.Module):
                 h = level.step(i, torch.cat([h, skips.pop()], dim=1), temb)
             if hasattr(level, "upsamplers"):
                 h = level.upsamplers[0](h)
-        h = self.conv_out(F.silu(self.conv_norm_out(h)))
+        h = self.conv_out(self.between(h, self.conv_norm_out))
         h = F.pixel_shuffle(h, self.cfg.patch)
         return h + self.refine_out(F.silu(self.refine_in(torch.cat([h, x], dim=1)))) if self.cfg.refine else h
 

@@ -66,6 +66,7 @@ def test_training_reads_a_mapped_file_as_it_reads_memory(tiny, schedule, tmp_pat
     assert torch.equal(*last)
 
 
+@pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_on_a_gpu_training_gives_the_same_wherever_the_pictures_lie(tiny, schedule, monkeypatch):
     images, losses = torch.rand(64, 1, 8, 8) * 2 - 1, []

@@ -6,9 +6,12 @@ import pytest
 import torch
 
 import emlib
+from emlib.runtime.fused import fuse, norm_silu_as_it_lies
+from emlib.runtime.precision import Shadow
+from emlib.unet import norm_silu
 
 CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-DEVICES = ["cpu", pytest.param("cuda", marks=CUDA)]
+DEVICES = ["cpu", pytest.param("cuda", marks=[CUDA, pytest.mark.cuda])]
 
 
 def ask(n=5, device="cpu"):
@@ -59,6 +62,7 @@ def test_training_and_sampling_in_bfloat16_stay_near_float32(tiny, schedule, dev
     assert (pictures[1] - pictures[0]).abs().mean().item() < 0.05
 
 
+@pytest.mark.cuda
 @CUDA
 def test_a_compiled_network_answers_the_same(net):
     net, (x, t) = net.cuda(), ask(16, "cuda")
@@ -88,6 +92,45 @@ def test_a_rest_of_a_batch_compiles_nothing_anew(net, monkeypatch):
             torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
             counts.append(len(compiled))
         assert counts == [1, 2, 2, 2, 2, 2]
+
+
+def test_the_fused_norm_computes_what_stands_between_convolutions():
+    """Against PyTorch's own normalisation, values and gradients."""
+    g = torch.Generator().manual_seed(0)
+    for shift in (None, torch.randn(3, 24, generator=g)):
+        norm = torch.nn.GroupNorm(4, 24, eps=1e-6)
+        torch.nn.init.normal_(norm.weight, generator=g)
+        torch.nn.init.normal_(norm.bias, generator=g)
+        x = 2 + 3 * torch.randn(3, 24, 6, 4, generator=g).to(memory_format=torch.channels_last)
+        found = []
+        for between in (norm_silu, norm_silu_as_it_lies):
+            given = [w.detach().requires_grad_() for w in (x, *([] if shift is None else [shift]))]
+            y = between(given[0], norm, *given[1:])
+            assert y.is_contiguous(memory_format=torch.channels_last)
+            wanted = [*given, norm.weight, norm.bias]
+            found.append([y, *torch.autograd.grad(y.square().sum(), wanted)])
+        for ours, theirs in zip(*found, strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_a_shadow_trains_for_its_network(net):
+    """In float32 its gradients are the network's own."""
+    x, t = ask()
+    net.requires_grad_(True)
+    net(x, t).square().sum().backward()
+    wanted = [w.grad.clone() for w in net.parameters()]
+    net.zero_grad()
+    shadow = Shadow(net, emlib.Speed())
+    fuse(shadow.copy)
+    with torch.no_grad():
+        for w in shadow.copy.parameters():
+            w.zero_()
+    shadow.take_weights()
+    shadow.eps(x, t).square().sum().backward()
+    shadow.give_gradients()
+    for w, grad in zip(net.parameters(), wanted, strict=True):
+        torch.testing.assert_close(w.grad, grad, rtol=1e-4, atol=1e-4)
+    assert all(w.grad is None for w in shadow.copy.parameters())
 
 
 def test_e_steps_may_compute_in_float16_while_training_does_not(tiny, schedule):

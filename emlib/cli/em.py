@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,22 @@ from emlib.em.events import Iteration, Progress
 from emlib.em.loop import EStep, run_em
 from emlib.metrics import alexnet, summary
 from emlib.planning.checks import checks, refuse
+from emlib.planning.cost import DEVICES
 from emlib.planning.dry_run import dry_run, em_stages
+from emlib.planning.minutes import (
+    CROWD,
+    Plan,
+    counted,
+    keep_plan,
+    kept_plan,
+    observations_there,
+    plan_minutes,
+    timed_here,
+)
 from emlib.posterior import reconstruct
 from emlib.runs.build import draw_samples, e_step_of, start_of, task_of
 from emlib.runs.job import Job, job_of
-from emlib.runs.progress import watch
+from emlib.runs.progress import until, watch
 from emlib.runs.record import write_result
 from emlib.runs.task import Task
 from emlib.runs.tensorboard import board, tell_row, told
@@ -29,6 +40,10 @@ from emlib.runtime.device import pick_device
 from emlib.runtime.distributed import ranks
 from emlib.schedule import Schedule, linear_schedule
 from emlib.viz.figures import save_grid
+
+
+GLANCE = 1000
+"""Pictures of an E-step that are scored where time is short."""
 
 
 def add_arguments(sub: argparse.ArgumentParser, strangers: Strangers) -> None:
@@ -48,6 +63,14 @@ def add_arguments(sub: argparse.ArgumentParser, strangers: Strangers) -> None:
         action="store_true",
         help="only say what the run would do, cost and need, and whether all of it is there; status 2 if it is not",
     )
+    sub.add_argument(
+        "--minutes",
+        type=float,
+        help="how long it may take: this machine is timed, and network, observations and updates follow from that",
+    )
+    sub.add_argument(
+        "--device", choices=list(DEVICES), help="with --minutes and --dry-run: the plan for this one, by the cost model"
+    )
     sub.add_argument("--e-batch", type=int, help="pictures sampled at a time: memory, and on a GPU rounding")
     sub.add_argument("--train-batch", type=int, help="pictures in an update (default: the preset's)")
     sub.add_argument(
@@ -57,13 +80,37 @@ def add_arguments(sub: argparse.ArgumentParser, strangers: Strangers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """``emlib em``, or with ``--dry-run`` its plan alone."""
-    job, device = job_of(args), pick_device()
-    return dry_run(job, device) if args.dry_run else run_job(job, device)
+    begin, job, device = time.perf_counter(), job_of(args), pick_device()
+    if args.device and not (args.minutes and args.dry_run):
+        raise ValueError("--device plans for a machine that is not here: give it with --minutes and --dry-run")
+    if args.minutes is None:
+        return dry_run(job, device) if args.dry_run else run_job(job, device)
+    if given := [word for word in ("iterations", "e_batch", "train_batch") if getattr(args, word) is not None]:
+        raise ValueError(f"--minutes chooses --{given[0].replace('_', '-')} itself; leave one of them out")
+    if ranks().world > 1:
+        raise ValueError("--minutes plans for one process; start it without torchrun")
+    if args.folder is None:
+        folder = job.folder.with_name(f"{job.folder.name}-minutes")
+        job = replace(job, folder=folder, out=args.out or folder / "result.json")
+    plan = None if args.device else kept_plan(job.folder)
+    if plan is None:
+        timed = counted(job.preset, args.device) if args.device else timed_here(job.preset, device)
+        spent = 0.0 if args.device else time.perf_counter() - begin
+        plan = plan_minutes(job.preset, args.minutes, observations_there(job.data), timed, spent)
+    print("\n".join(plan.lines()))
+    if args.device:
+        return 0
+    job = replace(job, preset=plan.sizes(job.preset))
+    if args.dry_run:
+        return dry_run(job, device)
+    return run_job(replace(job, ends=begin + 60 * args.minutes - plan.seconds["scores"]), device, plan)
 
 
-def run_job(job: Job, device: str) -> int:
+def run_job(job: Job, device: str, plan: Plan | None = None) -> int:
     """Runs EM; the first process shows, scores and records it, the others work along."""
     refuse(checks(job, em_stages(job), device))
+    if plan is not None:
+        keep_plan(plan, job.folder)
     here, schedule = ranks(), linear_schedule().to(device)
     task = task_of(job).on(device)
     e_step, start = e_step_of(job, schedule, task.measurements), start_of(job, task, schedule)
@@ -73,7 +120,7 @@ def run_job(job: Job, device: str) -> int:
     about = {**job.about(), **task.about}
     loop = run_em(task.measurements, start, job.preset.unet, schedule, e_step, job.settings, job.folder, about)
     if here.first:
-        _show(job, task, loop, e_step, schedule, device)
+        _show(job, task, until(loop, job.ends), e_step, schedule, device, plan)
     else:
         for _ in loop:
             pass
@@ -81,12 +128,18 @@ def run_job(job: Job, device: str) -> int:
 
 
 def _show(
-    job: Job, task: Task, loop: Iterator[Progress | Iteration], e_step: EStep, schedule: Schedule, device: str
+    job: Job,
+    task: Task,
+    loop: Iterator[Progress | Iteration],
+    e_step: EStep,
+    schedule: Schedule,
+    device: str,
+    plan: Plan | None,
 ) -> None:
     """A row for each iteration as it comes, and at the end the record and its picture."""
-    real = _features(task)
+    real = _features(task) if plan is None else None
     observed = task.measurements.view()
-    begin, shown = time.perf_counter(), {"truth": task.truth, "observed": observed}
+    begin, step, shown = time.perf_counter(), None, {"truth": task.truth, "observed": observed}
     rows: list[dict[str, Any]] = [{"iteration": "observed", **summary.against_truth(observed, task.truth)}]
     print_row(rows[-1], head=True)
     with board(job.board) as tell:
@@ -96,11 +149,17 @@ def _show(
                 shown[f"EM {step.iteration}"] = step.reconstructions
             tell_row(rows[-1], tell)
             print_row(rows[-1])
+    if step is None:
+        print("no prior is finished yet, so there is nothing to score")
+        return
     rows.append({"iteration": "held out", **_held_out(job, task, e_step, step, schedule)})
+    if plan is not None and plan.samples:
+        rows[-1] |= _crowd(job, task, step, schedule, device)
     print_row(rows[-1])
     save_grid(shown, job.out.with_suffix(".png"))
     sizes = {"clean": job.preset.clean, "observations": job.preset.observations}
     settings = {"preset": job.preset.name, **task.about, **job.about(), **asdict(job.settings), **sizes}
+    settings |= {} if plan is None else {"plan": asdict(plan)}
     write_result(job.out, "em", settings, rows, time.perf_counter() - begin)
     print(f"numbers: {job.out}   picture: {job.out.with_suffix('.png')}")
 
@@ -112,11 +171,21 @@ def _scores(
     row: dict[str, Any] = {"iteration": step.iteration, "seconds": round(step.seconds, 1)}
     if step.iteration:
         row |= {"phase": step.phase} | ({} if step.scale is None else {"scale": step.scale})
-        row |= summary.against_truth(step.reconstructions, task.truth[list(step.rows)])
+        some = slice(None if job.ends is None else GLANCE)
+        row |= summary.against_truth(step.reconstructions[some], task.truth[list(step.rows)[some]])
     if real is not None:
         samples = draw_samples(step.prior, schedule, task, job.preset, job.settings.seed, device)
         row |= summary.against_real(samples, real)
     return row
+
+
+def _crowd(job: Job, task: Task, step: Iteration, schedule: Schedule, device: str) -> dict[str, Any]:
+    """What the last prior draws, against real pictures."""
+    real = summary.features_or_none(task.real[:CROWD])
+    if real is None:
+        return {}
+    samples = draw_samples(step.prior, schedule, task, job.preset, job.settings.seed, device)
+    return summary.with_floor(samples, real)
 
 
 def _held_out(job: Job, task: Task, e_step: EStep, step: Iteration, schedule: Schedule) -> dict[str, float]:

@@ -18,10 +18,15 @@ class Progress:
     """"first prior", "E-step" or "M-step"."""
     done: int
     total: int
-    loss: float = float("nan")
-    """Training loss of the update; nan in an E-step."""
+    value: Tensor | float = float("nan")
+    """Training loss of the update, which a GPU may still be computing; nan in an E-step."""
     images: int = 1
     """Pictures, those of all processes, that stand behind each one of ``done``."""
+
+    @property
+    def loss(self) -> float:
+        """Training loss of the update; waits for a GPU."""
+        return float(self.value)
 
 
 @dataclass(frozen=True)

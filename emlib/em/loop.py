@@ -259,7 +259,12 @@ def _fit(
     for now in loop:
         if (now.step + 1) % settings.snapshot == 0 and now.step + 1 < updates:
             keep.save_snapshot(k, now.snapshot())
-        yield Progress(k, stage, now.step + 1, updates, now.loss, settings.train_batch)
+        try:
+            yield Progress(k, stage, now.step + 1, updates, now.value, settings.train_batch)
+        except GeneratorExit:  # whoever looped over it has stopped
+            if now.step + 1 < updates:
+                keep.save_snapshot(k, now.snapshot())
+            raise
     averaged = cast(UNet, now.ema)
     keep.save_prior(k, averaged)
     distributed.wait_for_all()

@@ -8,6 +8,7 @@ to all of it.
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -87,6 +88,14 @@ class Operator(ABC):
     def select(self, rows: Sequence[int]) -> Operator:
         """The operators of the pictures with these numbers; by default one serves all pictures."""
         return self
+
+    def on(self, device: torch.device | str) -> Operator:
+        """The same with the tensors among its attributes on a device, so that a GPU need not be sent them again."""
+        moved = copy.copy(self)
+        for key, x in vars(self).items():
+            if isinstance(x, Tensor):
+                moved.__dict__[key] = x.to(device)
+        return moved
 
     def seen(self, y: Tensor) -> Tensor:
         """1 where y holds a measured number and 0 where it only fills a gap, in the shape of y; by default all 1."""

@@ -14,6 +14,8 @@ from torch.nn import functional as F
 from emlib.operators.base import Operator
 from emlib.operators.linalg import divide
 
+CPU = torch.device("cpu")
+
 
 @dataclass(frozen=True)
 class GaussianBlur(Operator):
@@ -44,22 +46,27 @@ class GaussianBlur(Operator):
         """Blur along one axis, [size, size]; each row sums to 1."""
         return _blur_matrix(size, self.std, self.taps)
 
+    def _matrices(self, x: Tensor) -> list[Tensor]:
+        return [_blur_matrix(size, self.std, self.taps, x.device).to(x) for size in (self.height, self.width)]
+
     def _check(self, x: Tensor) -> None:
         if x.shape[-2:] != (self.height, self.width):
             raise ValueError(f"this blur is for {self.height} x {self.width} pixels, got pictures {tuple(x.shape)}")
 
     def __call__(self, x: Tensor) -> Tensor:
         self._check(x)
-        return self.matrix(self.height).to(x) @ x @ self.matrix(self.width).to(x).T
+        height, width = self._matrices(x)
+        return height @ x @ width.T
 
     def adjoint(self, y: Tensor) -> Tensor:
         # A^T y = K_h^T y K_w
-        return self.matrix(self.height).to(y).T @ y @ self.matrix(self.width).to(y)
+        height, width = self._matrices(y)
+        return height.T @ y @ width
 
     def solve(self, v: Tensor, a: float | Tensor, b: float | Tensor) -> Tensor:
         self._check(v)
-        u_h, s_h = (part.to(v.device) for part in _blur_svd(self.height, self.std, self.taps))
-        u_w, s_w = (part.to(v.device) for part in _blur_svd(self.width, self.std, self.taps))
+        u_h, s_h = _blur_svd(self.height, self.std, self.taps, v.device)
+        u_w, s_w = _blur_svd(self.width, self.std, self.taps, v.device)
         # K = U S V^T for each axis, so A A^T turns U_h c U_w^T into U_h (s_h^2 s_w^2^T * c) U_w^T
         c = divide(u_h.T @ v.double() @ u_w, torch.outer(s_h, s_w).square(), a, b)
         return (u_h @ c @ u_w.T).to(v)
@@ -78,7 +85,9 @@ class GaussianBlur(Operator):
 
 
 @cache
-def _blur_matrix(size: int, std: float, taps: int) -> Tensor:
+def _blur_matrix(size: int, std: float, taps: int, device: torch.device = CPU) -> Tensor:
+    if device != CPU:  # once, since a GPU would be waited for each time
+        return _blur_matrix(size, std, taps).to(device)
     where = torch.arange(taps, dtype=torch.float64) - taps // 2
     kernel = torch.exp(-0.5 * (where / std).square())
     # Column j is what a lone pixel j becomes.
@@ -87,7 +96,7 @@ def _blur_matrix(size: int, std: float, taps: int) -> Tensor:
 
 
 @cache
-def _blur_svd(size: int, std: float, taps: int) -> tuple[Tensor, Tensor]:
+def _blur_svd(size: int, std: float, taps: int, device: torch.device = CPU) -> tuple[Tensor, Tensor]:
     """Left singular vectors [size, size] and singular values [size] of the blur along one axis, in float64."""
     u, s, _ = torch.linalg.svd(_blur_matrix(size, std, taps).double())
-    return u, s
+    return u.to(device), s.to(device)

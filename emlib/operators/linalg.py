@@ -95,7 +95,15 @@ def variances(a: float | Tensor, b: float | Tensor, like: Tensor) -> tuple[Tenso
     Raises:
         ValueError: if ``a`` is below 0 or ``b`` is not above 0.
     """
-    a, b = (torch.as_tensor(c, dtype=like.dtype, device=like.device) for c in (a, b))
-    if not ((a >= 0) & (b > 0)).all():
-        raise ValueError(f"solve needs a >= 0 and b > 0, as variances are, got a={a.tolist()} and b={b.tolist()}")
+    pair = (
+        c.to(like) if isinstance(c, Tensor) else torch.full((), c, dtype=like.dtype, device=like.device) for c in (a, b)
+    )
+    waits = any(isinstance(c, Tensor) and c.is_cuda for c in (a, b))  # as what comes from a time grid; taken on trust
+    if not waits and not all(bool(torch.as_tensor(ok).all()) for ok in (a >= 0, b > 0)):
+        raise ValueError(f"solve needs a >= 0 and b > 0, as variances are, got a={_said(a)} and b={_said(b)}")
+    a, b = pair
     return a, b
+
+
+def _said(c: float | Tensor) -> float | list[float]:
+    return c.tolist() if isinstance(c, Tensor) else c

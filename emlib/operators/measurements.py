@@ -50,6 +50,10 @@ class Measurements:
             self.y[rows], self.operator.select(rows), self.noise_std, tuple(self.index[row] for row in rows)
         )
 
+    def on(self, device: torch.device | str) -> Measurements:
+        """The same on a device."""
+        return Measurements(self.y.to(device), self.operator.on(device), self.noise_std, self.index)
+
     def view(self) -> Tensor:
         """y as pictures [N, C, H, W], for scores and figures (:meth:`emlib.operators.Operator.view`)."""
         return self.operator.view(self.y)

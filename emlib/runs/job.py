@@ -34,6 +34,8 @@ class Job:
         folder: where the run is kept.
         board: folder of TensorBoard's log, if one is wanted.
         out: JSON file that the run is recorded in, its picture beside it.
+        ends: moment of ``time.perf_counter`` at which training stops, done or not; such a run draws samples once, at
+            the end.
     """
 
     preset: Preset
@@ -47,6 +49,7 @@ class Job:
     folder: Path
     board: Path | None
     out: Path
+    ends: float | None = None
 
     @property
     def settings(self) -> EMSettings:

@@ -27,6 +27,16 @@ def watch(loop: Iterator[Progress | Iteration]) -> Iterator[Iteration]:
             yield event
 
 
+def until(loop: Iterator[Progress | Iteration], ends: float | None) -> Iterator[Progress | Iteration]:
+    """Passes on everything until a moment of ``time.perf_counter``, then stops the loop, which keeps where it is."""
+    for event in loop:
+        yield event
+        if ends is not None and isinstance(event, Progress) and time.perf_counter() >= ends:
+            loop.close()  # type: ignore[attr-defined]  # a generator, which keeps where it is
+            print(f"the time is over in {in_words(event, event, 0.0)}; the same command goes on there", flush=True)
+            return
+
+
 def bars(loop: Iterator[Progress | Iteration]) -> Iterator[Progress | Iteration]:
     """Draws a progress bar for each stage on standard error; passes on everything."""
     bar = None

@@ -40,8 +40,7 @@ class Task:
 
     def on(self, device: torch.device | str) -> Task:
         """The same with what is measured on a device; what only the scores may see stays where it is."""
-        m, held_out = (replace(part, y=part.y.to(device)) for part in (self.measurements, self.held_out))
-        return replace(self, measurements=m, held_out=held_out)
+        return replace(self, measurements=self.measurements.on(device), held_out=self.held_out.on(device))
 
 
 def check_task(

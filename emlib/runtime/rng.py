@@ -8,6 +8,8 @@ from collections.abc import Iterable
 import torch
 from torch import Generator, Tensor
 
+from emlib.runtime.device import sent
+
 
 def streams(seed: int, purpose: str, indices: Iterable[int]) -> list[Generator]:
     """Random generators, one a picture, each keyed by (seed, purpose, index of the picture).
@@ -27,4 +29,4 @@ def streams(seed: int, purpose: str, indices: Iterable[int]) -> list[Generator]:
 
 def randn(generators: list[Generator], shape: tuple[int, ...], device: torch.device | str = "cpu") -> Tensor:
     """Standard normal numbers [B, *shape], the i-th drawn from the i-th stream (on the CPU, then moved)."""
-    return torch.stack([torch.randn(shape, generator=g) for g in generators]).to(device)
+    return sent(torch.stack([torch.randn(shape, generator=g) for g in generators]), torch.device(device))
