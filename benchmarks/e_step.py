@@ -76,8 +76,18 @@ def ratio(seconds: dict[str, list[float]], name: str, base: str) -> dict[str, fl
 
 def report(args: argparse.Namespace, experiment: str, settings: dict[str, Any], rows: Rows, seconds: float) -> None:
     """Prints the rows and, with ``--out``, records them."""
+    show(rows)
+    record(args, experiment, settings, rows, seconds)
+
+
+def show(rows: Rows) -> None:
+    """Prints rows, each number with four digits."""
     for row in rows:
-        print(json.dumps({k: float(f"{v:.4g}") if isinstance(v, float) else v for k, v in row.items()}))
+        print(json.dumps({k: float(f"{v:.4g}") if isinstance(v, float) else v for k, v in row.items()}), flush=True)
+
+
+def record(args: argparse.Namespace, experiment: str, settings: dict[str, Any], rows: Rows, seconds: float) -> None:
+    """Records the rows, where ``--out`` says so."""
     if args.out:
         about = {"seed": args.seed, "threads": torch.get_num_threads(), "repeats": args.repeats}
         write_result(args.out, f"benchmark {experiment}", {**about, **settings}, rows, seconds)

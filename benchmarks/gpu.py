@@ -7,7 +7,6 @@ another process may have the card meanwhile.
 from __future__ import annotations
 
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,7 +17,7 @@ from typing import Any
 import deepinv
 import diffusers
 import torch
-from e_step import Denoiser, alternated, options, parse, ratio, report
+from e_step import Denoiser, alternated, options, parse, ratio, record, show
 from torch import Tensor
 from training import twin, updater
 
@@ -151,9 +150,8 @@ def main(words: list[str] | None = None) -> None:
             "diffusers": diffusers.__version__,
             "deepinv": deepinv.__version__,
         }
-        # after each group: a lease may end while the next one warms up
-        report(args, "gpu", settings, rows, time.perf_counter() - start)
-        sys.stdout.flush()
+        show(rows[-len(group) :])
+        record(args, "gpu", settings, rows, time.perf_counter() - start)  # a lease may end while the next one warms up
 
 
 if __name__ == "__main__":

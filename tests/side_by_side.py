@@ -36,7 +36,7 @@ def main(words: list[str] | None = None) -> int:
     uris = [str(path.resolve()) for path in sorted(args.chapters, key=order)]
     for uri in uris:
         cache.add_nb_to_project(uri, read_data=READER)
-    threads = max(1, cores() // args.at_once)
+    threads = max(1, cores() // min(args.at_once, len(uris)))
     failed = 0
     with ProcessPoolExecutor(args.at_once, get_context("spawn"), _few_threads, (threads,)) as pool:
         running = {pool.submit(executed, str(args.cache), uri, args.timeout): uri for uri in uris}
@@ -53,8 +53,11 @@ def cores() -> int:
 
 
 def usual() -> int:
-    """One a core at preset smoke, whose chapters hardly compute; else one for two cores, which share its work well."""
-    return cores() if os.environ.get("EMLIB_PRESET") == "smoke" else max(1, cores() // 2)
+    """One a core: a second thread makes training a fifth faster, a second chapter gets all of another core.
+
+    Where there are many cores, one for two: then the longest chapter decides how long all takes.
+    """
+    return cores() if cores() <= 4 else cores() // 2
 
 
 def order(path: Path) -> tuple[int, str]:

@@ -2,6 +2,8 @@
 
 import importlib
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -25,11 +27,9 @@ SCRIPTS = {
         [
             "training, diffusers",
             "training, ours",
-            "training, ours as the preset computes",
             "E-step, deepinv DPS",
             "E-step, our DPS",
-            "E-step, our DPS as the preset computes",
-            "E-step, our MMPS as the preset computes",
+            "E-step, our MMPS",
         ],
     ),
     "scaling": ("way", ["1 process, 1 thread", "1 process, 2 threads", "2 processes, 1 thread each"]),
@@ -44,7 +44,7 @@ def script(monkeypatch):
 
 def test_every_script_is_tested_and_explained():
     # these have options of their own, and tests below
-    others = ("lambda_rules", "sure_overfit", "relearn", "drawing", "folding", "optimizers")
+    others = ("lambda_rules", "sure_overfit", "relearn", "drawing", "folding", "optimizers", "gpu_minutes")
     assert {path.stem for path in FOLDER.glob("*.py")} == {*SCRIPTS, *others}
     readme = (FOLDER / "README.md").read_text()
     assert [name for name in (*SCRIPTS, *others) if f"`python benchmarks/{name}.py`" not in readme] == []
@@ -234,3 +234,35 @@ def test_each_optimizer_trains_the_same_network_on_the_same_pictures(script, tmp
     assert set(rows[0]) == {"optimizer", "updates", "lr", "seconds", "PSNR, mask", "PSNR, noise"} | {
         f"eps error, t = {t}" for t in module.TIMES
     }
+
+
+def test_a_lent_gpu_s_script_reaches_every_part_and_leaves_each_result(tmp_path):
+    """On a CPU, as a process of its own: it may pin itself to some of the cores."""
+    words = ["--quick", "--out", str(tmp_path / "out"), "--runs", str(tmp_path / "runs")]
+    done = subprocess.run(
+        [sys.executable, "benchmarks/gpu_minutes.py", *words], cwd=FOLDER.parent, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    found = {path.stem: read_result(path) for path in (tmp_path / "out").glob("*.json")}
+    assert set(found) == {"gpu", "gpu-compiled", "gpu-em-mask", "gpu-minutes", "gpu-samples-mask", "gpu-tests"}
+    assert [row["part"] for row in found["gpu-minutes"]["rows"]] == ["tests", "speed", "em", "compiled", "samples"]
+    assert {row["outcome"] for row in found["gpu-tests"]["rows"]} <= {"passed", "skipped"}
+    assert found["gpu-em-mask"]["rows"][-1]["iteration"] == "held out"
+    assert (tmp_path / "out" / "gpu-em-mask.png").is_file()
+
+
+def test_a_part_that_is_cut_off_leaves_the_others(script, tmp_path, monkeypatch):
+    lent = script("gpu_minutes")
+
+    def late(args, ends, gate, beside):
+        raise subprocess.TimeoutExpired("em", 3.0)
+
+    parts = {"tests": lambda *_: "done", "em": late, "samples": lambda *_: "done"}
+    monkeypatch.setattr(lent, "PARTS", parts)
+    assert lent.main(["--out", str(tmp_path), "--runs", str(tmp_path / "runs")]) == 1
+    rows = read_result(tmp_path / "gpu-minutes.json")["rows"]
+    assert [(row["part"], row["done"]) for row in rows] == [
+        ("tests", "done"),
+        ("em", "cut off after 3 s"),
+        ("samples", "done"),
+    ]

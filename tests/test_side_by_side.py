@@ -58,7 +58,6 @@ def test_a_chapter_that_fails_is_named_with_its_error(tmp_path, capfd):
 def test_the_longest_come_first_and_threads_are_shared_out(monkeypatch):
     files = [Path(f"{name}.md") for name in ("01_a", "02_b", "08_c", "90_d")]
     assert [path.stem for path in sorted(files, key=side_by_side.order)] == ["08_c", "02_b", "01_a", "90_d"]
-    monkeypatch.setattr(side_by_side, "cores", lambda: 8)
-    for preset, at_once in (("smoke", 8), ("pocket", 4)):
-        monkeypatch.setenv("EMLIB_PRESET", preset)
+    for cores, at_once in ((1, 1), (2, 2), (4, 4), (8, 4), (16, 8)):
+        monkeypatch.setattr(side_by_side, "cores", lambda cores=cores: cores)
         assert side_by_side.usual() == at_once

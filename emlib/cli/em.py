@@ -13,22 +13,14 @@ import torch
 from torch import Tensor
 
 from emlib.cli.words import Strangers, add_task, print_row
+from emlib.data.datasets import load
 from emlib.em.events import Iteration, Progress
 from emlib.em.loop import EStep, run_em
 from emlib.metrics import alexnet, summary
+from emlib.planning.budgets import CARDS, counted, timed_here
 from emlib.planning.checks import checks, refuse
-from emlib.planning.cost import DEVICES
 from emlib.planning.dry_run import dry_run, em_stages
-from emlib.planning.minutes import (
-    CROWD,
-    Plan,
-    counted,
-    keep_plan,
-    kept_plan,
-    observations_there,
-    plan_minutes,
-    timed_here,
-)
+from emlib.planning.minutes import CROWD, Plan, keep_plan, kept_plan, observations_there, plan_minutes
 from emlib.posterior import reconstruct
 from emlib.runs.build import draw_samples, e_step_of, start_of, task_of
 from emlib.runs.job import Job, job_of
@@ -40,7 +32,6 @@ from emlib.runtime.device import pick_device
 from emlib.runtime.distributed import ranks
 from emlib.schedule import Schedule, linear_schedule
 from emlib.viz.figures import save_grid
-
 
 GLANCE = 1000
 """Pictures of an E-step that are scored where time is short."""
@@ -69,7 +60,7 @@ def add_arguments(sub: argparse.ArgumentParser, strangers: Strangers) -> None:
         help="how long it may take: this machine is timed, and network, observations and updates follow from that",
     )
     sub.add_argument(
-        "--device", choices=list(DEVICES), help="with --minutes and --dry-run: the plan for this one, by the cost model"
+        "--device", choices=list(CARDS), help="with --minutes and --dry-run: the plan for this one, by the cost model"
     )
     sub.add_argument("--e-batch", type=int, help="pictures sampled at a time: memory, and on a GPU rounding")
     sub.add_argument("--train-batch", type=int, help="pictures in an update (default: the preset's)")
@@ -92,14 +83,15 @@ def run(args: argparse.Namespace) -> int:
     if args.folder is None:
         folder = job.folder.with_name(f"{job.folder.name}-minutes")
         job = replace(job, folder=folder, out=args.out or folder / "result.json")
-    plan = None if args.device else kept_plan(job.folder)
-    if plan is None:
-        timed = counted(job.preset, args.device) if args.device else timed_here(job.preset, device)
-        spent = 0.0 if args.device else time.perf_counter() - begin
-        plan = plan_minutes(job.preset, args.minutes, observations_there(job.data), timed, spent)
-    print("\n".join(plan.lines()))
+    p, there = job.preset, observations_there(job.data)
     if args.device:
+        print("\n".join(plan_minutes(p, args.minutes, there, counted(p, args.device)).lines()))
         return 0
+    plan = kept_plan(job.folder)
+    if plan is None:
+        load(job.data, p.size, p.unet.in_channels)  # decoding them is part of the time
+        plan = plan_minutes(p, args.minutes, there, timed_here(p, device), time.perf_counter() - begin)
+    print("\n".join(plan.lines()))
     job = replace(job, preset=plan.sizes(job.preset))
     if args.dry_run:
         return dry_run(job, device)

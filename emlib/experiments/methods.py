@@ -111,7 +111,6 @@ METHODS: dict[str, Callable[[Setting], Outcome]] = {
     "recipe-mmps": by_em("mmps-plain", **PAPERS_M_STEP),
     "recipe-solver": by_em("mmps", **PAPERS_M_STEP),
     "recipe-muon": by_em("mmps", optimizer="muon", clean_copies=0),
-    "recipe-clean": by_em("mmps", optimizer="muon"),
     **VARIATIONS,
 }
 """All that an experiment may name: a new method is a function and a line here."""

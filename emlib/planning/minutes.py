@@ -1,8 +1,9 @@
 r"""How far EM comes in the time that there is: network, observations and updates from minutes.
 
 Nobody knows beforehand how many updates an hour on their machine is. So the machine is timed for some seconds, and
-:data:`BUDGETS` say which network is worth so much computing; of the time E-steps get :data:`E_SHARE`, training the
-rest, in the proportions that were best for the book's own runs (``experiments/recipe-embedded-mask.json``).
+:data:`emlib.planning.budgets.BUDGETS` say which network is worth so much computing; of the time E-steps get
+:data:`E_SHARE`, training the rest, in the proportions that were best for the book's own runs
+(``experiments/recipe-embedded-mask.json``).
 """
 
 from __future__ import annotations
@@ -11,28 +12,17 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
-
-import torch
 
 from emlib.data.datasets import part_sizes
 from emlib.data.decode import datasets_dir, pictures_below
 from emlib.data.sources import celeba_files
-from emlib.metrics import alexnet
-from emlib.operators import measure, random_mask
+from emlib.planning.budgets import BUDGETS, Budget, Speeds, speeds
 from emlib.planning.checks import FACES, KNOWN
-from emlib.planning.cost import DEVICES, sustained
-from emlib.planning.counting import network_cost
-from emlib.posterior import GPU_BATCH, mmps, reconstruct
+from emlib.posterior import GPU_BATCH
 from emlib.runs.presets import Preset
-from emlib.runtime.device import synchronize
 from emlib.runtime.durations import short_duration
 from emlib.runtime.files import write_json
-from emlib.runtime.precision import FLOAT32, Speed, quick
-from emlib.schedule import linear_schedule
-from emlib.training import train
-from emlib.unet import UNetConfig, build_unet
 
 E_SHARE = 0.3
 """Share of the time for E-steps: with fewer observations a prior learns them by heart, with fewer updates it learns
@@ -45,77 +35,6 @@ SCORING = 0.15
 """Most of the time that samples for the Fréchet distance may take; there are fewer of them where that does not do."""
 CROWD = 10_000
 """Real pictures that their distance is taken to, at most."""
-
-
-@dataclass(frozen=True)
-class Budget:
-    """A network, and how much computing it needs to be better than the one below it.
-
-    Attributes:
-        name: what it is called.
-        unet: its sizes; colours are those of the pictures.
-        batch: pictures in an update.
-        lr: highest learning rate, of AdamW's part (:data:`emlib.muon.MATRIX_RATE`).
-        least: fewest updates of all of EM for which it is taken.
-        iterations: of EM.
-        e_steps: network calls of a posterior sample.
-    """
-
-    name: str
-    unet: UNetConfig
-    batch: int
-    lr: float
-    least: int
-    iterations: int
-    e_steps: int
-
-
-BUDGETS = (
-    Budget(
-        "large",
-        UNetConfig(
-            channels=(128, 256, 256, 256),
-            blocks=2,
-            attention=(False, True, False, False),
-            patch=1,
-            dropout=0.1,
-            groups=32,
-        ),
-        batch=256,
-        lr=5e-4,
-        least=20_000,
-        iterations=5,
-        e_steps=20,
-    ),
-    Budget(
-        "medium",
-        UNetConfig(channels=(128, 192), blocks=2, attention=(False, True), groups=32, refine=16),
-        batch=128,
-        lr=1e-3,
-        least=4_000,
-        iterations=4,
-        e_steps=16,
-    ),
-    Budget("small", UNetConfig(refine=16), batch=32, lr=2e-3, least=0, iterations=3, e_steps=12),
-)
-"""From large to small; the first one that the time suffices for is taken."""
-
-
-@dataclass(frozen=True)
-class Speeds:
-    """Seconds of a budget's work on one device.
-
-    Attributes:
-        update: of one update.
-        picture: of one picture in an E-step.
-        call: of one picture through the network, as samples are drawn.
-        feature: of one picture through AlexNet, which scores samples and real pictures.
-    """
-
-    update: float
-    picture: float
-    call: float
-    feature: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -181,15 +100,6 @@ class Plan:
         ]
 
 
-def speeds() -> tuple[Speed, Speed]:
-    """How networks train and sample here: a GPU with bfloat16 in hardware takes it, one without float16 in E-steps."""
-    if not torch.cuda.is_available():
-        return FLOAT32, FLOAT32
-    if torch.cuda.get_device_capability() >= (8, 0):
-        return Speed("bfloat16"), Speed("bfloat16")
-    return FLOAT32, Speed("float16")
-
-
 def plan_minutes(p: Preset, minutes: float, there: int, timed: Callable[[Budget], Speeds], spent: float = 0.0) -> Plan:
     """The sizes that a task of this preset may have in the time.
 
@@ -222,7 +132,8 @@ def plan_minutes(p: Preset, minutes: float, there: int, timed: Callable[[Budget]
         if updates >= max(budget.least, 20 * budget.iterations):
             break
     else:
-        need = (e_steps + scores + 20 * budget.iterations * s.update) / (1 - SLACK) / 60
+        least = p.held_out * s.picture + budget.iterations * (min(there, p.clean) * s.picture + 20 * s.update)
+        need = (least / (1 - SCORING) + spent) / (1 - SLACK) / 60
         raise ValueError(f"{minutes:g} minutes are too few for EM on this device; it takes about {need:.2g} at least")
     first, last = max(1, int(FIRST * updates)), max(1, int(LAST * updates))
     between = max(1, (updates - first - last) // (budget.iterations - 1))
@@ -233,76 +144,6 @@ def plan_minutes(p: Preset, minutes: float, there: int, timed: Callable[[Budget]
         "scores": scores,
     }
     return Plan(minutes, budget.name, count, first, between, last, samples, seconds)
-
-
-LONG = 0.5
-"""Seconds of an update on a CPU from which on it is reckoned and not timed, since timing would take a minute."""
-
-
-def timed_here(p: Preset, device: str) -> Callable[[Budget], Speeds]:
-    """Times a budget's work on this machine's device, in seconds."""
-    schedule = linear_schedule().to(device)
-
-    slow = reckoned(p, sustained("cpu")) if device == "cpu" else None
-
-    def timed(budget: Budget) -> Speeds:
-        if slow and (guess := slow(budget)).update > LONG:
-            return guess
-        cfg = replace(budget.unet, in_channels=p.unet.in_channels)
-        speed, e_speed = speeds()
-        g = torch.Generator().manual_seed(0)
-        x = torch.rand(budget.batch, cfg.in_channels, p.size, p.size, generator=g) * 2 - 1
-        model = build_unet(cfg, 0).to(device)
-        loop = train(model, schedule, x, 10**6, budget.batch, budget.lr, 0, speed=speed, optimizer="muon")
-        update = _median(lambda: next(loop), device, warm=5 if device == "cuda" else 1)
-        fixed, steps = quick(model.eval().requires_grad_(False), e_speed), 2
-        count = GPU_BATCH if device == "cuda" else 32
-        many = x.repeat(-(-count // len(x)), 1, 1, 1)[:count]
-        m = measure(many, random_mask(count, p.size, 0.5, 0), 0.0, 0).on(device)
-        sampler = partial(mmps, steps=steps)
-        batch = _median(lambda: list(reconstruct(sampler, fixed, schedule, m, 0, "timing", count)), device, warm=1)
-        t = torch.zeros(count, dtype=torch.long, device=device)
-        with torch.no_grad():
-            call = _median(lambda: fixed(many.to(device), t), device, warm=1)
-        feature = 0.0
-        if not alexnet.alexnet_missing():
-            feature = _median(lambda: alexnet.alexnet_features(many[:32]), "cpu", warm=1) / 32
-        return Speeds(update, batch * budget.e_steps / steps / count, call / count, feature)
-
-    return timed
-
-
-def _median(work: Callable[[], object], device: str, warm: int, rounds: int = 5) -> float:
-    """Seconds of a piece of work: the median of some rounds after those that warm up."""
-    seconds = []
-    for _ in range(warm + rounds):
-        begin = time.perf_counter()
-        work()
-        synchronize(device)
-        seconds.append(time.perf_counter() - begin)
-    return sorted(seconds[warm:])[rounds // 2]
-
-
-def reckoned(p: Preset, rate: float, sampling: float | None = None) -> Callable[[Budget], Speeds]:
-    """What a budget's work takes at so many FLOP/s, and in E-steps and samples at ``sampling``."""
-    sampling = sampling or rate
-
-    def timed(budget: Budget) -> Speeds:
-        cost = network_cost(replace(budget.unet, in_channels=p.unet.in_channels), p.size)
-        picture = budget.e_steps * (cost.forward + cost.gradient) / sampling
-        return Speeds(budget.batch * (cost.forward + cost.update) / rate, picture, cost.forward / sampling)
-
-    return timed
-
-
-def counted(p: Preset, device: str) -> Callable[[Budget], Speeds]:
-    """What a budget's work takes on a device that is not here, by the cost model (:mod:`emlib.planning.cost`).
-
-    Raises:
-        ValueError: if there is no such device.
-    """
-    half, fp16 = (sustained(f"{device}-{name}") if f"{device}-{name}" in DEVICES else None for name in ("bf16", "fp16"))
-    return reckoned(p, half or sustained(device), half or fp16)
 
 
 def observations_there(name: str) -> int:

@@ -16,6 +16,10 @@ EVERY = 60.0
 """Seconds between two lines on one stage."""
 
 
+clock = time.perf_counter
+"""What tells :func:`until` the time."""
+
+
 def watch(loop: Iterator[Progress | Iteration]) -> Iterator[Iteration]:
     """Shows how each stage of EM gets on and passes on what is finished.
 
@@ -28,10 +32,10 @@ def watch(loop: Iterator[Progress | Iteration]) -> Iterator[Iteration]:
 
 
 def until(loop: Iterator[Progress | Iteration], ends: float | None) -> Iterator[Progress | Iteration]:
-    """Passes on everything until a moment of ``time.perf_counter``, then stops the loop, which keeps where it is."""
+    """Passes on everything until a moment of :data:`clock`, then stops the loop, which keeps where it is."""
     for event in loop:
         yield event
-        if ends is not None and isinstance(event, Progress) and time.perf_counter() >= ends:
+        if ends is not None and isinstance(event, Progress) and clock() >= ends:
             loop.close()  # type: ignore[attr-defined]  # a generator, which keeps where it is
             print(f"the time is over in {in_words(event, event, 0.0)}; the same command goes on there", flush=True)
             return

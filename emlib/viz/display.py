@@ -13,13 +13,13 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from itertools import product
 from math import prod
-from typing import Any
-
-from IPython import get_ipython
-from IPython.display import HTML
+from typing import TYPE_CHECKING, Any
 
 from emlib.runtime.durations import duration
-from emlib.viz.html import Picture, image, number_of
+from emlib.viz.html import Picture, image, number_of, shown
+
+if TYPE_CHECKING:
+    from IPython.display import HTML
 
 
 def figure(
@@ -45,7 +45,7 @@ def figure(
         ValueError: without alt text.
     """
     number = number_of("figure", name or alt)
-    return HTML(_figure(number, image(fig, alt, trim=True), caption, recorded))
+    return shown(_figure(number, image(fig, alt, trim=True), caption, recorded))
 
 
 def frames(
@@ -76,7 +76,7 @@ def frames(
         raise ValueError(f"each frame needs a label and alt text, got {len(pictures)}, {len(labels)}, {len(alts)}")
     number = number_of("figure", name or "\n".join(alts))
     at = range(len(pictures))[start]
-    return HTML(_figure(number, _deck(number, pictures, alts, {"frame": labels}, [at]), caption, recorded))
+    return shown(_figure(number, _deck(number, pictures, alts, {"frame": labels}, [at]), caption, recorded))
 
 
 def explore(
@@ -117,7 +117,7 @@ def explore(
     middle = [len(values) // 2 for values in parameters.values()]
     deck = _deck(number, [make(**now) for now in settings], [alt.format(**now) for now in settings], dials, middle)
     hint = '<p class="emlib-note" style="font-size:80%">In a running notebook the sliders also stop in between.</p>'
-    return HTML(_figure(number, deck + hint, caption))
+    return shown(_figure(number, deck + hint, caption))
 
 
 def is_live() -> bool:
@@ -128,7 +128,8 @@ def is_live() -> bool:
     """
     if static := os.environ.get("EMLIB_STATIC"):
         return static == "0"
-    kernel = getattr(get_ipython(), "kernel", None)
+    ipython = sys.modules.get("IPython")  # in every kernel
+    kernel = getattr(ipython and ipython.get_ipython(), "kernel", None)
     if kernel is None:
         return False
     return "google.colab" in sys.modules or "cellId" in kernel.get_parent("shell").get("metadata", {})

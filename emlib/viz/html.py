@@ -5,12 +5,15 @@ from __future__ import annotations
 import base64
 import html
 import io
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
+
+if TYPE_CHECKING:
+    from IPython.display import HTML
 
 Picture = Figure | np.ndarray
 """A matplotlib figure, which is closed once it is shown, or bytes [H, W] or [H, W, 3]."""
@@ -25,6 +28,13 @@ PHONE, TABLET = 340, 640
 
 
 _numbers: dict[str, dict[str, int]] = {}
+
+
+def shown(markup: str) -> HTML:
+    """Markup as a cell shows it; IPython is asked for here alone, since a run on a server need not have it."""
+    from IPython.display import HTML
+
+    return HTML(markup)
 
 
 def number_of(kind: str, key: str) -> int:

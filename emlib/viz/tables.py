@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import html
 from collections.abc import Mapping, Sequence
-from typing import Any
-
-from IPython.display import HTML
+from typing import TYPE_CHECKING, Any
 
 from emlib.viz.display import provenance
-from emlib.viz.html import number_of
+from emlib.viz.html import number_of, shown
+
+if TYPE_CHECKING:
+    from IPython.display import HTML
 
 SENTENCE = 32
 """Letters that a cell of numbers has at most."""
@@ -43,7 +44,7 @@ def table(
     row_head = 'th scope="row"'
     body = "".join(f"<tr>{_cell(name, row_head)}{''.join(map(_cell, cells))}</tr>" for name, *cells in rows)
     records = [recorded] if isinstance(recorded, Mapping) else recorded
-    return HTML(
+    return shown(
         f'<figure class="emlib-table" id="table-{number}" style="margin:1em 0">'
         f'<div style="overflow-x:auto" tabindex="0" role="group" aria-label="table {number}">'
         f'<table class="table"><thead><tr>{titles}</tr></thead><tbody>{body}</tbody></table></div>'

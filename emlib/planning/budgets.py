@@ -1,0 +1,201 @@
+r"""Networks and what they cost in seconds: here, timed, and on a card that is not here, by a model."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+
+import torch
+
+from emlib.metrics import alexnet
+from emlib.operators import measure, random_mask
+from emlib.planning.cost import DEVICES, sustained
+from emlib.planning.counting import live_bytes, network_cost
+from emlib.posterior import GPU_BATCH, mmps, reconstruct
+from emlib.runs.presets import Preset
+from emlib.runtime.device import synchronize
+from emlib.runtime.precision import FLOAT32, Speed, quick
+from emlib.schedule import linear_schedule
+from emlib.training import train
+from emlib.unet import UNetConfig, build_unet
+
+
+@dataclass(frozen=True)
+class Budget:
+    """A network, and how much computing it needs to be better than the one below it.
+
+    Attributes:
+        name: what it is called.
+        unet: its sizes; colours are those of the pictures.
+        batch: pictures in an update.
+        lr: highest learning rate, of AdamW's part (:data:`emlib.muon.MATRIX_RATE`).
+        least: fewest updates of all of EM for which it is taken.
+        iterations: of EM.
+        e_steps: network calls of a posterior sample.
+    """
+
+    name: str
+    unet: UNetConfig
+    batch: int
+    lr: float
+    least: int
+    iterations: int
+    e_steps: int
+
+
+BUDGETS = (
+    Budget(
+        "large",
+        UNetConfig(
+            channels=(128, 256, 256, 256),
+            blocks=2,
+            attention=(False, True, False, False),
+            patch=1,
+            dropout=0.1,
+            groups=32,
+        ),
+        batch=256,
+        lr=5e-4,
+        least=20_000,
+        iterations=5,
+        e_steps=20,
+    ),
+    Budget(
+        "medium",
+        UNetConfig(channels=(128, 192), blocks=2, attention=(False, True), groups=32, refine=16),
+        batch=256,  # on an H200 an update takes 22 ms, one of 128 takes 20
+        lr=1e-3,
+        least=4_000,
+        iterations=4,
+        e_steps=16,
+    ),
+    Budget("small", UNetConfig(refine=16), batch=32, lr=2e-3, least=0, iterations=3, e_steps=12),
+)
+"""From large to small; the first one that the time suffices for is taken."""
+
+
+@dataclass(frozen=True)
+class Speeds:
+    """Seconds of a budget's work on one device.
+
+    Attributes:
+        update: of one update.
+        picture: of one picture in an E-step.
+        call: of one picture through the network, as samples are drawn.
+        feature: of one picture through AlexNet, which scores samples and real pictures.
+    """
+
+    update: float
+    picture: float
+    call: float
+    feature: float = 0.0
+
+
+def speeds() -> tuple[Speed, Speed]:
+    """How networks train and sample here: a GPU with bfloat16 in hardware takes it, one without float16 in E-steps."""
+    if not torch.cuda.is_available():
+        return FLOAT32, FLOAT32
+    if torch.cuda.get_device_capability() >= (8, 0):
+        return Speed("bfloat16"), Speed("bfloat16")
+    return FLOAT32, Speed("float16")
+
+
+LONG = 0.5
+"""Seconds of an update on a CPU from which on it is reckoned and not timed, since timing would take a minute."""
+
+
+def timed_here(p: Preset, device: str) -> Callable[[Budget], Speeds]:
+    """Times a budget's work on this machine's device, in seconds."""
+    schedule = linear_schedule().to(device)
+
+    slow = reckoned(p, sustained("cpu")) if device == "cpu" else None
+
+    def timed(budget: Budget) -> Speeds:
+        if slow and (guess := slow(budget)).update > LONG:
+            return guess
+        cfg = replace(budget.unet, in_channels=p.unet.in_channels)
+        speed, e_speed = speeds()
+        g = torch.Generator().manual_seed(0)
+        x = torch.rand(budget.batch, cfg.in_channels, p.size, p.size, generator=g) * 2 - 1
+        model = build_unet(cfg, 0).to(device)
+        loop = train(model, schedule, x, 10**6, budget.batch, budget.lr, 0, speed=speed, optimizer="muon")
+        update = _median(lambda: next(loop), device, warm=5 if device == "cuda" else 1)
+        fixed, steps = quick(model.eval().requires_grad_(False), e_speed), 2
+        count = GPU_BATCH if device == "cuda" else 32
+        many = x.repeat(-(-count // len(x)), 1, 1, 1)[:count]
+        m = measure(many, random_mask(count, p.size, 0.5, 0), 0.0, 0).on(device)
+        sampler = partial(mmps, steps=steps)
+        batch = _median(lambda: list(reconstruct(sampler, fixed, schedule, m, 0, "timing", count)), device, warm=1)
+        t = torch.zeros(count, dtype=torch.long, device=device)
+        with torch.no_grad():
+            call = _median(lambda: fixed(many.to(device), t), device, warm=1)
+        feature = 0.0
+        if not alexnet.alexnet_missing():
+            feature = _median(lambda: alexnet.alexnet_features(many[:32]), "cpu", warm=1) / 32
+        return Speeds(update, batch * budget.e_steps / steps / count, call / count, feature)
+
+    return timed
+
+
+def _median(work: Callable[[], object], device: str, warm: int, rounds: int = 5) -> float:
+    """Seconds of a piece of work: the median of some rounds after those that warm up."""
+    seconds = []
+    for _ in range(warm + rounds):
+        begin = time.perf_counter()
+        work()
+        synchronize(device)
+        seconds.append(time.perf_counter() - begin)
+    return sorted(seconds[warm:])[rounds // 2]
+
+
+def reckoned(p: Preset, rate: float) -> Callable[[Budget], Speeds]:
+    """What a budget's work takes at so many FLOP/s."""
+
+    def timed(budget: Budget) -> Speeds:
+        cost = network_cost(replace(budget.unet, in_channels=p.unet.in_channels), p.size)
+        picture = budget.e_steps * (cost.forward + cost.gradient) / rate
+        return Speeds(budget.batch * (cost.forward + cost.update) / rate, picture, cost.forward / rate)
+
+    return timed
+
+
+@dataclass(frozen=True)
+class Card:
+    """A GPU by its data sheet: FLOP/s in training and in E-steps, and bytes a second; and whether it has bfloat16."""
+
+    training: float
+    sampling: float
+    memory: float
+    bf16: bool
+
+
+CARDS = {
+    "T4": Card(DEVICES["T4"], DEVICES["T4-fp16"], 0.32e12, bf16=False),
+    "A100": Card(DEVICES["A100-bf16"], DEVICES["A100-bf16"], 1.555e12, bf16=True),
+    "H100": Card(DEVICES["H100-bf16"], DEVICES["H100-bf16"], 3.35e12, bf16=True),
+}
+"""GPUs that a plan can be made for without having one."""
+PEAK, TRAFFIC, ASKING = 0.6, 50, 3e-3
+"""A model of a GPU's seconds, fitted to one card, an H200, on three networks: FLOPs at this share of the peak, and so
+many times the bytes that a pass holds go through memory, and the time to ask for the kernels of an update. Networks of
+this size are held up by memory and not by arithmetic."""
+
+
+def counted(p: Preset, name: str) -> Callable[[Budget], Speeds]:
+    """What a budget's work takes on a card that is not here (:data:`CARDS`), to a factor of two or so."""
+    card = CARDS[name]
+
+    def seconds(flops: float, live: float, peak: float, half: bool) -> float:
+        return flops / (PEAK * peak) + TRAFFIC * live * (0.5 if half else 1.0) / card.memory
+
+    def timed(budget: Budget) -> Speeds:
+        cfg = replace(budget.unet, in_channels=p.unet.in_channels)
+        cost, n = network_cost(cfg, p.size), budget.batch
+        trained, drawn = live_bytes(cfg, p.size, n, 1, train=True), live_bytes(cfg, p.size, GPU_BATCH, 1)
+        update = ASKING + seconds(n * (cost.forward + cost.update), trained, card.training, card.bf16)
+        step = ASKING + seconds(GPU_BATCH * (cost.forward + cost.gradient), drawn, card.sampling, True)
+        return Speeds(update, budget.e_steps * step / GPU_BATCH, step / 3 / GPU_BATCH)
+
+    return timed

@@ -1,0 +1,190 @@
+"""EM within minutes: the plan's arithmetic, and a run that is stopped by the clock and goes on."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+import emlib
+from emlib.cli import em as command
+from emlib.cli.main import main
+from emlib.em.checkpoint import load_file
+from emlib.planning import budgets, minutes
+from emlib.planning.budgets import BUDGETS, CARDS, Budget, Speeds, counted, timed_here
+from emlib.planning.minutes import LAST, SLACK, plan_minutes
+from emlib.runs.presets import preset
+
+COLAB = preset("colab")
+
+
+def steady(update=0.02, picture=1e-3, call=1e-5, feature=0.0):
+    return lambda budget: Speeds(update, picture, call, feature)
+
+
+@pytest.mark.parametrize("length", [3.0, 9.0, 60.0, 600.0])
+def test_a_plan_fills_the_time_and_no_more(length):
+    plan = plan_minutes(COLAB, length, 48_500, steady())
+    spent = sum(plan.seconds.values())
+    assert 0.9 * 60 * length * (1 - SLACK) < spent <= 60 * length * (1 - SLACK)
+    p = plan.sizes(COLAB)
+    assert p.em.iterations == plan.row.iterations
+    updates = [p.em.init_updates, *(p.em.updates_of(k) for k in range(1, p.em.iterations + 1))]
+    assert updates[-1] == pytest.approx(LAST * sum(updates), rel=0.02)
+    assert sum(updates) * 0.02 + p.em.iterations * p.observations * 1e-3 <= spent
+    assert p.em.clean_copies * p.clean == pytest.approx(0.1 * p.observations, rel=0.5)
+    assert p.unet.in_channels == 3
+
+
+def test_more_time_brings_a_larger_network_and_more_pictures():
+    plans = [plan_minutes(COLAB, length, 48_500, steady(0.05)) for length in (1, 10, 60, 600)]
+    names = [plan.budget for plan in plans]
+    assert names == ["small", "medium", "large", "large"]
+    seen = [plan.observations for plan in plans]
+    assert seen == sorted(seen)
+    assert seen[-1] == 48_500, "no more than there are"
+
+
+def test_networks_that_do_not_fit_the_pictures_are_passed_over():
+    grey = preset("pocket")  # 28 pixels, which cannot be halved three times
+    assert plan_minutes(grey, 10_000, 8_500, steady()).budget == "medium"
+    with pytest.raises(ValueError, match="pictures of 27 pixels fit no network"):
+        plan_minutes(replace(grey, size=27), 10, 8_500, steady())
+
+
+def test_samples_give_way_where_drawing_them_would_take_the_time():
+    many, few, none = (
+        plan_minutes(COLAB, 5, 48_500, steady(feature=f, call=c)).samples
+        for f, c in [(0.0, 1e-5), (0.0, 2e-3), (1.0, 1e-5)]
+    )
+    assert (many, none) == (COLAB.samples, 0)
+    assert 0 < few < many
+
+
+def test_too_few_minutes_are_refused_with_how_many_it_takes():
+    with pytest.raises(ValueError, match="0.1 minutes are too few for EM on this device; it takes about") as caught:
+        plan_minutes(COLAB, 0.1, 48_500, steady(0.5, 0.01))
+    need = float(str(caught.value).split("about ")[1].split()[0])
+    assert plan_minutes(COLAB, 1.2 * need, 48_500, steady(0.5, 0.01))
+    with pytest.raises(ValueError, match="--minutes takes a number above 0, got -1"):
+        plan_minutes(COLAB, -1, 48_500, steady())
+
+
+def test_the_time_that_is_gone_counts():
+    whole, late = (plan_minutes(COLAB, 9, 48_500, steady(), spent) for spent in (0.0, 200.0))
+    assert sum(whole.seconds.values()) - sum(late.seconds.values()) == pytest.approx(200, abs=5)
+
+
+def test_faster_cards_get_on_further():
+    found = [plan_minutes(COLAB, 30, 48_500, counted(COLAB, name)) for name in ("T4", "A100", "H100")]
+    work = [plan.row.batch * (plan.first + plan.last) for plan in found]
+    assert work == sorted(work)
+    assert set(CARDS) == {"T4", "A100", "H100"}
+
+
+def test_the_model_of_a_card_is_near_what_the_card_it_was_fitted_to_took():
+    """Updates that were timed on an H200, in seconds (bfloat16, not compiled)."""
+    budgets.CARDS["H200"] = replace(CARDS["H100"], memory=4.8e12)
+    try:
+        timed = counted(COLAB, "H200")
+        for row, seconds in zip(BUDGETS[:2], (0.088, 0.0226), strict=True):
+            assert 0.5 < timed(row).update / seconds < 2
+    finally:
+        del budgets.CARDS["H200"]
+
+
+def test_a_processor_is_timed_where_that_is_quick_and_reckoned_where_not(monkeypatch):
+    monkeypatch.setattr(budgets, "sustained", lambda device: 1e10)
+    asked = []
+    monkeypatch.setattr(budgets, "train", lambda *words, **more: asked.append(words) or emlib.train(*words, **more))
+    p = replace(preset("pocket"), size=8)
+    tiny = Budget("tiny", emlib.UNetConfig(channels=(8, 16), groups=4), 8, 1e-3, 0, 2, 4)
+    found = timed_here(p, "cpu")(tiny)
+    assert len(asked) == 1
+    assert min(found.update, found.picture, found.call) > 0
+    slow = timed_here(p, "cpu")(replace(tiny, batch=10**6))
+    assert len(asked) == 1
+    assert slow.update > budgets.LONG
+
+
+@pytest.fixture
+def quick_machine(toy_preset, monkeypatch):
+    """The toy preset, whose smallest network is tiny; nothing is timed, a clock is the test's own."""
+    tiny = Budget("small", emlib.UNetConfig(channels=(8, 16), groups=4), 4, 1e-3, 0, 2, 3)
+    monkeypatch.setattr(minutes, "BUDGETS", (tiny,))
+    monkeypatch.setattr(command, "timed_here", lambda p, device: steady(0.05, 0.01, 1e-6))
+    monkeypatch.setattr("emlib.runs.progress.clock", lambda: 0.0)
+    return toy_preset
+
+
+WORDS = ["em", "--preset", "toy", "--minutes", "0.1", "--folder", "run"]
+
+
+def test_a_run_is_planned_recorded_and_goes_on_with_its_plan(quick_machine, monkeypatch, capsys):
+    assert main(WORDS) == 0
+    said = capsys.readouterr().out
+    assert "0.1 minutes: small network" in said
+    record = json.loads(Path("run/result.json").read_text())
+    assert record["settings"]["plan"]["budget"] == "small"
+    assert record["settings"]["observations"] == record["settings"]["plan"]["observations"]
+    assert record["rows"][-1]["iteration"] == "held out"
+    monkeypatch.setattr(command, "timed_here", None)  # is not asked again
+    assert main(WORDS) == 0
+    again = json.loads(Path("run/result.json").read_text())
+    assert again["rows"][-1]["PSNR"] == record["rows"][-1]["PSNR"]
+
+
+def test_a_run_that_the_clock_stops_loses_nothing(quick_machine, monkeypatch, capsys):
+    assert main([*WORDS[:-1], "whole"]) == 0
+    # the plan of the other run, so that both are one; then a clock that leaps within an M-step
+    Path("run").mkdir()
+    shutil.copy("whole/plan.json", "run/plan.json")
+    ticks = iter([0.0] * 30)
+    monkeypatch.setattr("emlib.runs.progress.clock", lambda: next(ticks, 1e9))
+    assert main(WORDS) == 0
+    assert "the time is over in EM" in capsys.readouterr().out
+    assert not Path("run/prior_02.safetensors").exists()
+    monkeypatch.setattr("emlib.runs.progress.clock", lambda: 0.0)
+    assert main(WORDS) == 0
+    one, other = (load_file(Path(name) / "prior_02.safetensors") for name in ("whole", "run"))
+    assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_a_run_without_a_prior_has_nothing_to_score(quick_machine, monkeypatch, capsys):
+    monkeypatch.setattr("emlib.runs.progress.clock", lambda: 1e9)
+    assert main(WORDS) == 0
+    assert "no prior is finished yet" in capsys.readouterr().out
+    assert not Path("run/result.json").exists()
+
+
+def test_words_that_do_not_go_together_are_refused(quick_machine, capsys):
+    for words, said in {
+        ("--iterations", "3"): "--minutes chooses --iterations itself",
+        ("--train-batch", "8"): "--minutes chooses --train-batch itself",
+        ("--device", "T4"): "give it with --minutes and --dry-run",
+    }.items():
+        assert main([*WORDS, *words]) == 2
+        assert said in capsys.readouterr().err
+
+
+def test_a_dry_run_plans_for_a_card_that_is_not_here(quick_machine, monkeypatch, capsys):
+    monkeypatch.setattr(minutes, "BUDGETS", BUDGETS)
+    assert main(["em", "--preset", "colab", "--minutes", "9", "--dry-run", "--device", "T4"]) == 0
+    assert "9 minutes: small network" in capsys.readouterr().out
+    assert not Path("runs").exists()
+
+
+def test_load_file_reads_what_a_stop_kept(tmp_path):
+    """The snapshot of a training that was stopped is that of its last update."""
+    x = torch.rand(6, 1, 8, 8) * 2 - 1
+    m = emlib.measure(x, emlib.random_mask(6, 8, 0.5, 0), 0.0, 0)
+    em = emlib.EMSettings(1, 9, 4, 4, 1e-3, 1e-3, 0.9, 16)
+    cfg = emlib.UNetConfig(channels=(8, 16), groups=4)
+    loop = emlib.run_em(m, x[:2], cfg, emlib.linear_schedule(), lambda prior, k: None, em, tmp_path)
+    for event in loop:
+        if event.done == 7:
+            break
+    loop.close()
+    assert load_file(tmp_path / "training_00.safetensors")["step"].item() == 6
