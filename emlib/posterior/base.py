@@ -26,10 +26,11 @@ comes out bit for bit the same whatever its batch (measured on CPUs). On a GPU t
 float32, single pixels of MMPS moved by up to 0.19 between batches of 512 and of 100 (see :data:`GPU_BATCH`)."""
 
 
-GPU_BATCH = 128
+GPU_BATCH = 256
 """On a GPU every batch has exactly this size, or the size that is asked for where that is smaller: the same code for
 each, which is also recorded but once. On an H200 a picture then came out the same in any company: bit for bit in
-bfloat16, to 1e-4 in float32, and to 0.02 in float32 with convolutions in TF32, which is PyTorch's default."""
+bfloat16, to 1e-4 in float32, and to 0.02 in float32 with convolutions in TF32, which is PyTorch's default. A step of
+MMPS took 69 microseconds a picture in batches of 128 with the network of preset `colab`, 60 in 256, 56 in 512."""
 
 
 def reconstruct(
