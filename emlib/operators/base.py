@@ -45,6 +45,7 @@ class Operator(ABC):
         rules: rules of lambda that hold for this kind and no other (:mod:`emlib.guidance.rules`).
         classical: the method that mends a picture alone, a key of :data:`emlib.baselines.classical.METHODS`.
         parameters: what :meth:`for_pictures` takes, by name.
+        remade: whether :meth:`from_tensors` can make it again; otherwise files are read with the operator at hand.
     """
 
     name: ClassVar[str]
@@ -52,6 +53,7 @@ class Operator(ABC):
     rules: ClassVar[tuple[str, ...]] = ()
     classical: ClassVar[str] = "deconvolution"
     parameters: ClassVar[Mapping[str, Parameter]] = {}
+    remade: ClassVar[bool] = True
 
     # ---- what a reader writes ----
 
@@ -84,6 +86,25 @@ class Operator(ABC):
             ValueError: if ``a`` or ``b`` is out of range, or v does not fit the operator.
         """
         return solve_by_gradients(lambda p: self(self.adjoint(p)), v, a, b)
+
+    def approximate_solve(self, v: Tensor, a: float | Tensor, b: float | Tensor) -> Tensor:
+        r"""About (a I + b A A^T)^{-1} v, at the cost of a product or two: a preconditioner, for use within a sampler.
+
+        By default :meth:`solve` itself. An operator whose ``solve`` takes many steps may have something cheaper here,
+        so long as it is linear in v, symmetric and positive: <u, M v> = <M u, v>, and <v, M v> > 0 for v other than 0.
+
+        Args:
+            v, b: as for :meth:`solve`.
+            a: above 0; a number or [B, 1, 1, 1].
+
+        Raises:
+            ValueError: if ``a`` or ``b`` is out of range, or v does not fit the operator.
+        """
+        return self.solve(v, a, b)
+
+    def gain(self) -> float | None:
+        """c, if A A^T y = c y for every y with zeros in its gaps (:meth:`seen`); None where no such c is known."""
+        return None
 
     def select(self, rows: Sequence[int]) -> Operator:
         """The operators of the pictures with these numbers; by default one serves all pictures."""

@@ -31,6 +31,9 @@ class Identity(Operator):
     def solve(self, v: Tensor, a: float | Tensor, b: float | Tensor) -> Tensor:
         return divide(v, torch.ones_like(v), a, b)
 
+    def gain(self) -> float:
+        return 1.0
+
     def prefiltered(self, y: Tensor, noise_std: float) -> Tensor:
         """The Wiener filter of each picture in windows of 3 x 3 pixels (scipy), which is told the noise's variance."""
         filtered = [scipy.signal.wiener(x, 3, noise_std**2 or None) for x in y.flatten(0, 1).cpu().numpy()]

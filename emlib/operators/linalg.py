@@ -19,7 +19,13 @@ def dot(a: Tensor, b: Tensor) -> Tensor:
     return (a * b).sum(dim=(1, 2, 3), keepdim=True)
 
 
-def conjugate_gradients(K: Callable[[Tensor], Tensor], b: Tensor, steps: int, tolerance: float | None = None) -> Tensor:
+def conjugate_gradients(
+    K: Callable[[Tensor], Tensor],
+    b: Tensor,
+    steps: int,
+    tolerance: float | None = None,
+    M: Callable[[Tensor], Tensor] | None = None,
+) -> Tensor:
     """u with K u = b for each picture, K symmetric and positive, from u = 0 (Hestenes & Stiefel 1952).
 
     Args:
@@ -27,24 +33,33 @@ def conjugate_gradients(K: Callable[[Tensor], Tensor], b: Tensor, steps: int, to
         b: right-hand sides, [B, C, H, W].
         steps: at most so many.
         tolerance: done where the residual of every picture is below this share of its b; None takes all steps.
+        M: r -> M^{-1} r, a preconditioner, symmetric and positive; the nearer to K's inverse, the fewer steps.
     """
     u, r = torch.zeros_like(b), b
-    p, rr = r, dot(r, r)
-    goal = None if tolerance is None else tolerance**2 * rr
+    z = r if M is None else M(r)
+    p, rz = z, dot(r, z)
+    goal = None if tolerance is None else tolerance**2 * dot(b, b)
     for _ in range(steps):
-        if goal is not None and bool((rr <= goal).all()):
+        if goal is not None and bool(((rz if M is None else dot(r, r)) <= goal).all()):
             break
         Kp = K(p)
-        # a = <r, r> / <p, K p>,   u <- u + a p,   r <- r - a K p
-        a = rr / dot(p, Kp).clamp_min(1e-20)
+        # a = <r, z> / <p, K p>,   u <- u + a p,   r <- r - a K p,   z = M^-1 r
+        a = rz / dot(p, Kp).clamp_min(1e-20)
         u, r = u + a * p, r - a * Kp
-        new = dot(r, r)
-        # p <- r + <r, r> / <r_before, r_before> p
-        p, rr = r + new / rr.clamp_min(1e-20) * p, new
+        z = r if M is None else M(r)
+        new = dot(r, z)
+        # p <- z + <r, z> / <r_before, z_before> p
+        p, rz = z + new / rz.clamp_min(1e-20) * p, new
     return u
 
 
-def solve_by_gradients(AAT: Callable[[Tensor], Tensor], v: Tensor, a: float | Tensor, b: float | Tensor) -> Tensor:
+def solve_by_gradients(
+    AAT: Callable[[Tensor], Tensor],
+    v: Tensor,
+    a: float | Tensor,
+    b: float | Tensor,
+    near: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None,
+) -> Tensor:
     r"""(a I + b A A^T)^{-1} v with nothing known of A A^T but its products, computed in float64.
 
     For a = 0 it is a smooth pseudo-inverse: an eigenvalue l counts as (l + c)^2 / l, with c = CUTOFF / 10 of the
@@ -53,6 +68,8 @@ def solve_by_gradients(AAT: Callable[[Tensor], Tensor], v: Tensor, a: float | Te
     Args:
         AAT: u -> A A^T u on [B, C', H', W'].
         v, a, b: as for :meth:`emlib.operators.Operator.solve`.
+        near: (r, a, b) -> about (a I + b A A^T)^{-1} r, symmetric and positive, which spares steps
+            (:meth:`emlib.operators.Operator.approximate_solve`).
 
     Raises:
         ValueError: if ``a`` or ``b`` is out of range.
@@ -63,8 +80,10 @@ def solve_by_gradients(AAT: Callable[[Tensor], Tensor], v: Tensor, a: float | Te
     exact = bool((a > 0).all())
     c = a if exact else torch.where(a > 0, a, 0.1 * CUTOFF * b * _largest(AAT, w))
 
+    M = None if near is None else lambda r: near(r, c, b)
+
     def solved(w: Tensor) -> Tensor:
-        return conjugate_gradients(lambda p: c * p + b * AAT(p), w, STEPS, TOLERANCE)
+        return conjugate_gradients(lambda p: c * p + b * AAT(p), w, STEPS, TOLERANCE, M)
 
     u = solved(w)
     if exact:

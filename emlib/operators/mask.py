@@ -45,6 +45,9 @@ class PixelMask(Operator):
         # A A^T = diag(m^2)
         return divide(v, self(self(torch.ones_like(v))), a, b)
 
+    def gain(self) -> float:
+        return 1.0
+
     def select(self, rows: Sequence[int]) -> PixelMask:
         return self if len(self.mask) == 1 else PixelMask(self.mask[rows])  # one mask may serve all
 

@@ -25,15 +25,16 @@ FLOOR = 1e-5
 
 
 def by_operator(measurements: Measurements, schedule: Schedule, t: int) -> Preconditioner:
-    r"""M^{-1} r = (a I + b A A^T)^{-1} r, up to a factor: K, had V = b I (:meth:`emlib.operators.Operator.solve`).
+    r"""M^{-1} r = (a I + b A A^T)^{-1} r, up to a factor: K, had V = b I.
 
     b is the variance of a pixel given x_t, were all independent; a that of the noise, at least :data:`FLOOR` b. For
-    masks and plain noise A A^T is 0 and 1, and this changes nothing.
+    masks and plain noise A A^T is 0 and 1, and this changes nothing. An operator without a cheap inverse may answer
+    with something near it (:meth:`emlib.operators.Operator.approximate_solve`).
     """
     # b = (1 / PIXEL_VARIANCE + alpha_t^2 / sigma_t^2)^-1
     b = 1 / (1 / PIXEL_VARIANCE + schedule.alpha(t).square() / schedule.sigma(t).square())
     a = (measurements.noise_std**2 / b).clamp_min(FLOOR)
-    return lambda r: measurements.operator.solve(r, a, 1.0)
+    return lambda r: measurements.operator.approximate_solve(r, a, 1.0)
 
 
 def plain(measurements: Measurements, schedule: Schedule, t: int) -> Preconditioner:

@@ -26,9 +26,10 @@ def check_operator(A: Operator, shape: tuple[int, int, int] = (1, 16, 16), count
             g = torch.Generator().manual_seed(seed)
             x, z = (torch.rand(2, count, *shape, generator=g, dtype=torch.float64) * 2 - 1).to(device, dtype)
             exact = dtype == torch.float64
-            for check in (_shapes, _linear, _adjoint, _differentiable, _apart, _gaps, _solve, _pictures):
+            for check in (_shapes, _linear, _adjoint, _differentiable, _apart, _gaps, _solve, _near, _pictures):
                 check(A, x, z, 1e-9 if exact else 1e-4)
-    _kept(A, x)
+    if A.remade:
+        _kept(A, x)
 
 
 def _say(holds: bool | Tensor, A: Operator, says: str) -> None:
@@ -123,6 +124,20 @@ def _solve(A: Operator, x: Tensor, z: Tensor, tolerance: float) -> None:
     u = A.solve(w, 0.0, 2.0)
     _say(u.isfinite().all(), A, "A.solve(v, 0, b) must be the pseudo-inverse, and finite")
     _say(_close(2 * A(A.adjoint(u)), w, 0.02), A, "A.solve(v, 0, b) is not the pseudo-inverse of b A A^T")
+
+
+def _near(A: Operator, x: Tensor, z: Tensor, tolerance: float) -> None:
+    u, v, loose = A(x), A(z), max(1e-5, 100 * tolerance)
+    Mu, Mv = A.approximate_solve(u, 0.3, 2.0), A.approximate_solve(v, 0.3, 2.0)
+    _say(Mv.shape == v.shape and Mv.dtype == v.dtype, A, "A.approximate_solve must have the shape and the dtype of v")
+    # <u, M v> = <M u, v> and <v, M v> > 0, picture by picture
+    a, b, square = ((p * q).flatten(1).sum(1) for p, q in ((u, Mv), (Mu, v), (v, Mv)))
+    size = (u.flatten(1).norm(dim=1) * Mv.flatten(1).norm(dim=1)).clamp_min(1e-30)
+    _say(((a - b).abs() <= loose * size).all(), A, "A.approximate_solve(v, a, b) is not symmetric in v")
+    _say(((square > 0) | ~v.flatten(1).any(1)).all(), A, "A.approximate_solve(v, a, b) is not positive")
+    if (c := A.gain()) is not None:
+        # A A^T v = c v
+        _say(_close(A(A.adjoint(v)), c * v, tolerance), A, f"A.gain() says {c}, but A A^T v is not {c} v; return None")
 
 
 def _pictures(A: Operator, x: Tensor, z: Tensor, tolerance: float) -> None:
