@@ -64,6 +64,10 @@ OURS = {
     "one mask for all": (emlib.random_mask(1, 16, 0.6, 0), (1, 16, 16)),
     "blur": (emlib.GaussianBlur(16, 16), (1, 16, 16)),
     "blur of 3 taps, not square": (emlib.GaussianBlur(12, 8, 0.7, 3), (3, 12, 8)),
+    "box": (find_operator("box").for_pictures(3, 16, 0, side=3), (3, 16, 12)),
+    "motion": (find_operator("motion").for_pictures(3, 16, 0, length=5, angle=30), (1, 16, 16)),
+    "downsample": (find_operator("downsample").for_pictures(3, 16, 0, factor=4.0), (3, 16, 8)),
+    "grey": (find_operator("grey").for_pictures(3, 16, 0), (3, 16, 12)),
     "withheld": (rules.Kept(emlib.GaussianBlur(16, 16, 1.0, 5), (torch.rand(3, 1, 16, 16) > 0.1).float()), (1, 16, 16)),
     "withheld of a mask": (
         rules.Kept(emlib.random_mask(3, 16, 0.6, 0), (torch.rand(3, 1, 16, 16) > 0.1).float()),

@@ -67,21 +67,21 @@ def registered(monkeypatch, sampler):
 
 
 def test_the_operator_keeps_the_contract(tmp_path):
-    file = written(tmp_path, "emlib/operators/downsample.py")
-    kind = find_operator(f"{file}:Downsample")
+    file = written(tmp_path, "emlib/operators/slices.py")
+    kind = find_operator(f"{file}:Slices")
     check_operator(kind(2))
     check_operator(kind(4), (3, 16, 8))
-    for factor in (0, 1.5):
-        with pytest.raises(ValueError, match="a whole factor"):
-            kind(factor)
+    for thickness in (0, 1.5):
+        with pytest.raises(ValueError, match="a whole thickness"):
+            kind(thickness)
 
 
 def test_the_command_line_takes_the_operator_with_its_parameter(toy):
-    written(toy, "emlib/operators/downsample.py")
-    words = ["--operator", "downsample.py:Downsample", "--factor", "4", "--preset", "toy", "--out", "result.json"]
+    written(toy, "emlib/operators/slices.py")
+    words = ["--operator", "slices.py:Slices", "--thickness", "4", "--preset", "toy", "--out", "result.json"]
     assert main(["em", *words]) == 0
     settings = json.loads((toy / "result.json").read_text())["settings"]
-    assert (settings["operator"], settings["factor"]) == ("downsample", 4.0)
+    assert (settings["operator"], settings["thickness"]) == ("slices", 4.0)
 
 
 def test_the_sampler_keeps_its_promises(sampler):

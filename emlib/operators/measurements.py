@@ -3,7 +3,7 @@ r"""Measurements y = A x + n: drawn once, and kept."""
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from emlib.diffusion import check_images
 from emlib.operators.base import Operator
-from emlib.operators.registry import OPERATORS
+from emlib.operators.registry import KINDS
 from emlib.runtime.files import atomic_file, read_tensors
 from emlib.runtime.rng import randn, streams
 
@@ -101,12 +101,13 @@ def save_measurements(m: Measurements, path: str | Path) -> None:
         save_file({k: v.contiguous() for k, v in tensors.items()}, part, metadata=notes)
 
 
-def load_measurements(path: str | Path, operator: type[Operator] | None = None) -> Measurements:
+def load_measurements(path: str | Path, operator: type[Operator] | Operator | None = None) -> Measurements:
     """Reads what :func:`save_measurements` wrote.
 
     Args:
         path: the file.
-        operator: the operator's class, where it is none of ours: no code is looked for in a file.
+        operator: the operator's class, where it is none of ours: no code is looked for in a file. Or the operator
+            itself, which is then held against the file.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -114,12 +115,20 @@ def load_measurements(path: str | Path, operator: type[Operator] | None = None) 
     """
     note, tensors = read_tensors(path, "measurements")
     about = json.loads(note)
-    kind = operator or OPERATORS.get(about["operator"])
+    kind = operator or KINDS.get(about["operator"])
     if kind is None or kind.name != about["operator"]:
         raise ValueError(
             f"{path} holds measurements through the operator {about['operator']!r}, "
-            f"not {getattr(kind, 'name', 'one of ' + ', '.join(OPERATORS))}; hand its class to load_measurements"
+            f"not {getattr(kind, 'name', 'one of ' + ', '.join(KINDS))}; hand its class to load_measurements"
         )
     # masks stay bytes, left on disk until a picture is asked for
     y, index = tensors.pop("y"), tensors.pop("index")
-    return Measurements(y, kind.from_tensors(tensors), about["noise_std"], tuple(index.tolist()))
+    A = _held_against(kind, tensors, path) if isinstance(kind, Operator) else kind.from_tensors(tensors)
+    return Measurements(y, A, about["noise_std"], tuple(index.tolist()))
+
+
+def _held_against(A: Operator, tensors: Mapping[str, Tensor], path: str | Path) -> Operator:
+    own = A.tensors()
+    if own.keys() != tensors.keys() or not all(torch.equal(own[key], x) for key, x in tensors.items()):
+        raise ValueError(f"{path} holds measurements through another {A.name!r} than this one; make it as it was then")
+    return A

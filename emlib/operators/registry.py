@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from emlib.operators.base import Operator
 from emlib.operators.blur import GaussianBlur
+from emlib.operators.channel_mask import ChannelMask
+from emlib.operators.composed import Composed
+from emlib.operators.convolution import BoxBlur, Convolution, MotionBlur
+from emlib.operators.downsample import Downsample
+from emlib.operators.fourier import FourierMask
+from emlib.operators.grey import Grey
 from emlib.operators.identity import Identity
 from emlib.operators.mask import PixelMask
 
@@ -34,9 +40,18 @@ OPERATORS: dict[str, type[Operator]] = {
         PixelMask,
         GaussianBlur,
         Identity,
+        BoxBlur,
+        MotionBlur,
+        Downsample,
+        Grey,
     )
 }
 """Our operators by name, in the order in which they are listed."""
+
+KINDS: dict[str, type[Operator]] = OPERATORS | {
+    kind.name: kind for kind in (Convolution, ChannelMask, FourierMask, Composed)
+}
+"""With those that take tensors, and so are made in Python and not on the command line; files may hold any of these."""
 
 
 def find_operator(word: str) -> type[Operator]:
@@ -68,8 +83,8 @@ def _from_file(path: Path, changed: int, name: str) -> type[Operator]:
         raise ValueError(f"{path} has no class {name} that is an emlib.operators.Operator")
     if getattr(kind, "__abstractmethods__", None):
         raise ValueError(f"{name} in {path} lacks {' and '.join(sorted(kind.__abstractmethods__))}; write them")
-    if not isinstance(getattr(kind, "name", None), str) or not kind.name.isidentifier() or kind.name in OPERATORS:
-        raise ValueError(f"{name} in {path} needs a name of its own, one word other than {_listed()}")
+    if not isinstance(getattr(kind, "name", None), str) or not kind.name.isidentifier() or kind.name in KINDS:
+        raise ValueError(f"{name} in {path} needs a name of its own, one word other than {_listed(KINDS)}")
     if taken := RESERVED & set(kind.parameters):
         raise ValueError(
             f"{name} in {path} calls a parameter {sorted(taken)[0]}, which has a meaning already; rename it"
@@ -97,6 +112,6 @@ def own_parameters(kind: type[Operator], given: Mapping[str, Any]) -> dict[str, 
     return {name: given.get(name, parameter.default) for name, parameter in kind.parameters.items()}
 
 
-def _listed() -> str:
-    *most, last = OPERATORS
+def _listed(names: Iterable[str] = OPERATORS) -> str:
+    *most, last = names
     return f"{', '.join(most)} and {last}"

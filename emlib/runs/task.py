@@ -81,12 +81,13 @@ def make_task(
 
     Args:
         preset: gives the data set and the number of pictures.
-        operator: "mask", "blur" or "noise"; or an operator of yours: its class, or FILE.py:CLASS.
+        operator: "mask", "blur", "noise" or another of :data:`emlib.operators.registry.OPERATORS`; or an operator of
+            yours: its class, or FILE.py:CLASS.
         fraction: share of hidden pixels, in (0, 1); for masks.
         noise_std: standard deviation of the noise on the [-1, 1] scale, 0 or more; above 0 for "noise".
         seed: seed of masks and noise.
         data: another data set than the preset's, as :func:`emlib.data.datasets.load` takes it.
-        parameters: further ones of an operator of yours.
+        parameters: further ones of the operator.
 
     Raises:
         ValueError: if a value is out of range, the data does not fit the network or is too small.
