@@ -180,6 +180,16 @@ def test_the_preconditioner_spares_most_steps(kernel, share):
     assert plain > 100
 
 
+def test_solve_takes_few_steps_too(monkeypatch):
+    A, calls = Convolution(gaussian_kernel(2.0, 9)), []
+    v = A(rand(1, 1, 64, 64))
+    monkeypatch.setattr(Convolution, "_check", lambda self, x: calls.append(1))
+    A.solve(v, 1e-3, 1.0)
+    own = len(calls)
+    Operator.solve(A, v, 1e-3, 1.0)
+    assert 3 * own < len(calls) - own
+
+
 def test_no_preconditioner_and_the_identity_are_the_same_to_the_bit():
     A, v = emlib.GaussianBlur(8, 8, 1.0, 3), rand(2, 1, 8, 8).float()
 
@@ -496,6 +506,29 @@ def test_deepinvs_physics_keep_the_contract(make, shape):
     assert torch.equal(A(x), physics.A(x))
     check_operator(A, shape)
     assert [part.dtype for part in physics.state_dict().values()] == dtypes  # copies were cast, not the object
+
+
+class Ghost(deepinv.physics.LinearPhysics):
+    """A blur whose Fourier transform is kept, as complex numbers."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("symbol", torch.fft.rfft2(FILTER[0, 0], s=(8, 6)))
+
+    def A(self, x):
+        return torch.fft.irfft2(self.symbol * torch.fft.rfft2(x), s=(8, 6))
+
+    def A_adjoint(self, y):
+        return torch.fft.irfft2(self.symbol.conj() * torch.fft.rfft2(y), s=(8, 6))
+
+
+def test_complex_numbers_of_a_physics_stay_complex():
+    A, x = FromPhysics(Ghost(), (1, 8, 6)), rand(2, 1, 8, 6)
+    wanted = scipy.ndimage.convolve(x[0, 0].numpy(), LOPSIDED.numpy(), mode="wrap", origin=(-1, -2))
+    np.testing.assert_allclose(A(x)[0, 0].numpy(), wanted, rtol=0, atol=1e-6)
+    check_operator(A, (1, 8, 6))
+    A(x)
+    assert {part.symbol.dtype for part in A.copies.values()} == {torch.complex64, torch.complex128}
 
 
 def test_the_same_blur_by_deepinv_and_by_us_mends_the_same():
