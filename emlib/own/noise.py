@@ -28,7 +28,8 @@ ENOUGH = 200
 def estimate_noise(pictures: Sequence[Picture]) -> float:
     """Standard deviation of the noise in the file's units, the median over pictures.
 
-    The noise is taken to be independent from pixel to pixel; what a camera has smoothed, or JPEG, comes out too small.
+    The noise is taken to be independent from pixel to pixel; what a camera has smoothed, or JPEG, comes out too small,
+    and a picture's own grain, such as grass, counts as noise.
     Pixels at either end of an integer type are left out, since noise is cut off there.
 
     Raises:
