@@ -163,10 +163,12 @@ def _floats(values: np.ndarray) -> np.ndarray:
         Unreadable: if they don't fit.
     """
     finite = np.isfinite(values)
-    largest = np.abs(values.astype(np.float64), where=finite, out=np.zeros(values.shape)).max()
-    if largest > (EXACT if values.dtype.kind in "ui" else np.finfo(np.float32).max):
-        raise Unreadable(f"has numbers as large as {largest:.3g}, which float32 does not hold; scale them down")
-    return np.ascontiguousarray(np.moveaxis(np.where(finite, values, 0), 2, 0), dtype=np.float32)
+    if not np.can_cast(values.dtype, np.float32):  # wide types, of which most pictures hold small numbers
+        largest = np.abs(values[finite].astype(np.float64)).max(initial=0)
+        if largest > (EXACT if values.dtype.kind in "ui" else np.finfo(np.float32).max):
+            raise Unreadable(f"has numbers as large as {largest:.3g}, which float32 does not hold; scale them down")
+    pixels = np.ascontiguousarray(np.moveaxis(values, 2, 0), dtype=np.float32)
+    return pixels if finite.all() else np.where(np.moveaxis(finite, 2, 0), pixels, np.float32(0))
 
 
 def _form(suffix: str, dtype: np.dtype, colour: bool, alpha: bool, notes: list[str], decoded: Decoded) -> Form:
