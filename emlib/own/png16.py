@@ -61,7 +61,7 @@ def write_png16(file: IO[bytes], values: np.ndarray, icc: bytes | None = None) -
     _chunk(file, b"IHDR", struct.pack(">IIBBBBB", width, height, 16, KINDS[channels], 0, 0, 0))
     if icc:
         _chunk(file, b"iCCP", b"ICC profile\0\0" + zlib.compress(icc))
-    packer = zlib.compressobj(3)  # what noise is left hardly packs better for five times the time
+    packer = zlib.compressobj(3)  # what noise is left hardly packs better for four times the time
     for first in range(0, height, ROWS):
         _chunk(file, b"IDAT", packer.compress(_filtered(values[first : first + ROWS])))
     _chunk(file, b"IDAT", packer.flush())
