@@ -38,6 +38,8 @@ COLAB = {
     "tqdm": "4.67.3",
     "safetensors": "0.7.0",
     "pillow": "11.3.0",
+    "scikit-image": "0.25.2",
+    "tifffile": "2026.4.11",
 }
 KEPT = ("torch", "torchvision", "numpy")
 
