@@ -1,5 +1,5 @@
 """The command line: ``python -m emlib COMMAND``, each with ``--help``:
-em, train, reconstruct, evaluate, export, experiment, cost, weights.
+em, train, reconstruct, restore, evaluate, export, experiment, cost, weights.
 
 ``torchrun --nproc-per-node=N -m emlib em ...`` runs EM on N processes, ``evaluate`` likewise.
 """
@@ -10,7 +10,7 @@ import argparse
 import sys
 
 import emlib
-from emlib.cli import cost, em, evaluate, experiment, export, reconstruct, train, weights
+from emlib.cli import cost, em, evaluate, experiment, export, reconstruct, restore, train, weights
 from emlib.operators import Operator, find_operator
 from emlib.runtime.distributed import joined
 
@@ -18,6 +18,7 @@ COMMANDS = {
     "em": (em, "Runs EM from a few clean and many broken pictures; resumes where it stopped."),
     "train": (train, "Trains a prior on clean pictures: the ceiling that EM is held against."),
     "reconstruct": (reconstruct, "Reconstructs held-out broken pictures with a trained prior."),
+    "restore": (restore, "Repairs a folder of your own broken pictures, and reports on it."),
     "evaluate": (evaluate, "Draws samples from a prior; FID (or FD-AlexNet) to real pictures."),
     "export": (export, "Writes a prior as a folder for diffusers and the hub, with a model card."),
     "experiment": (experiment, "Runs each method of a table that has no result yet; gathers all."),

@@ -42,6 +42,10 @@ class Scale:
         """Standard deviation in the file's units -> the same on [-1, 1]."""
         return std * 2 / (self.high - self.low)
 
+    def spread(self, std: float) -> float:
+        """Undoes :meth:`noise`: a standard deviation or a root mean square error on [-1, 1] -> file's units."""
+        return std * (self.high - self.low) / 2
+
 
 def find_scale(pictures: Sequence[Picture]) -> Scale:
     """The range that pictures of one type share.

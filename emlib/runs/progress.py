@@ -6,11 +6,15 @@ import math
 import sys
 import time
 from collections.abc import Iterator
+from typing import TypeVar
 
 from tqdm import tqdm
 
 from emlib.em.events import Iteration, Progress
 from emlib.runtime.durations import short_duration
+
+T = TypeVar("T")
+"""What a loop yields: Progress, and whatever else is passed on."""
 
 EVERY = 60.0
 """Seconds between two lines on one stage."""
@@ -25,10 +29,14 @@ def watch(loop: Iterator[Progress | Iteration]) -> Iterator[Iteration]:
 
     On a terminal and in a notebook a bar, elsewhere a line now and then, since a bar makes a mess of a log file.
     """
-    show = bars if sys.stderr.isatty() or "ipykernel" in sys.modules else lines
-    for event in show(loop):
+    for event in (bars if shows_bars() else lines)(loop):
         if isinstance(event, Iteration):
             yield event
+
+
+def shows_bars() -> bool:
+    """Whether somebody looks on who can see a bar move: a terminal, or a notebook."""
+    return sys.stderr.isatty() or "ipykernel" in sys.modules
 
 
 def until(loop: Iterator[Progress | Iteration], ends: float | None) -> Iterator[Progress | Iteration]:
@@ -41,7 +49,7 @@ def until(loop: Iterator[Progress | Iteration], ends: float | None) -> Iterator[
             return
 
 
-def bars(loop: Iterator[Progress | Iteration]) -> Iterator[Progress | Iteration]:
+def bars(loop: Iterator[T]) -> Iterator[T]:
     """Draws a progress bar for each stage on standard error; passes on everything."""
     bar = None
     for event in loop:
@@ -55,7 +63,7 @@ def bars(loop: Iterator[Progress | Iteration]) -> Iterator[Progress | Iteration]
         yield event
 
 
-def lines(loop: Iterator[Progress | Iteration], every: float = EVERY) -> Iterator[Progress | Iteration]:
+def lines(loop: Iterator[T], every: float = EVERY) -> Iterator[T]:
     """Writes a line to standard error every so many seconds and at each stage's end; passes on everything."""
     first, begin, said = None, 0.0, 0.0
     for event in loop:

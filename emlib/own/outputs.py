@@ -1,0 +1,90 @@
+r"""What an order leaves in its folder: pictures under their own names, the prior, the numbers and the report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+from torch import Tensor
+
+from emlib.metrics import summary
+from emlib.own.pictures import Picture
+from emlib.own.reading import read_folder
+from emlib.own.report import sentences, write_report
+from emlib.own.restore import Done
+from emlib.own.writing import write_picture
+from emlib.runs.record import write_result
+from emlib.unet import UNet, save_unet
+
+
+def write_all(done: Done, command: str, seconds: float) -> Iterator[Path]:
+    """Writes all that was made; yields each file.
+
+    ``repaired`` holds what is recommended, ``draw`` a single draw of each picture, both under the pictures' own names.
+    """
+    out = done.order.out
+    take: Callable[[int], Tensor] = lambda i: done.repaired(i)[0]  # noqa: E731
+    if done.judgement.recommended != "mean":
+        take = done.filtered
+    for i, picture in enumerate(done.found.pictures):
+        yield _written(out / "repaired", picture, take(i), done)
+        yield _written(out / "draw", picture, done.repaired(i)[2], done)
+    if isinstance(done.prior, UNet):
+        save_unet(done.prior, out / "prior.safetensors", command=command)
+        yield out / "prior.safetensors"
+    truth = against_truth(done) if done.order.truth else None
+    write_result(out / "result.json", "restore", _settings(done), _rows(done, truth), seconds)
+    yield out / "result.json"
+    write_report(out / "report.html", done, command, truth)
+    yield out / "report.html"
+
+
+def _written(folder: Path, picture: Picture, x: Tensor, done: Done) -> Path:
+    """One picture in its own size, depth and colour; a grey one among colour ones is their mean."""
+    channels = picture.pixels.shape[0]
+    x = x if x.shape[0] == channels else x.mean(0, keepdim=True)
+    return write_picture(folder, picture, done.found.scale.from_unit(x))
+
+
+def against_truth(done: Done) -> dict[str, dict[str, float]]:
+    """Scores of each way against the originals, means over the pictures that have one of their name."""
+    originals, _ = read_folder(done.order.truth) if done.order.truth else ([], [])
+    known = {Path(p.name).with_suffix("").as_posix(): p for p in originals}
+    found: dict[str, list[dict[str, float]]] = {}
+    for i, picture in enumerate(done.found.pictures):
+        original = known.get(Path(picture.name).with_suffix("").as_posix())
+        if original is None or original.pixels.shape[-2:] != picture.pixels.shape[-2:]:
+            continue
+        truth = done.found.scale.to_unit(original.pixels).expand_as(done.found.y[i])
+        mean, _, draw = done.repaired(i)
+        ways = {"mean": mean, "draw": draw, done.judgement.filter: done.filtered(i), "broken": done.found.y[i]}
+        for way, x in ways.items():
+            found.setdefault(way, []).append(summary.against_truth(x[None], truth[None]))
+    return {way: {key: sum(row[key] for row in rows) / len(rows) for key in rows[0]} for way, rows in found.items()}
+
+
+def _settings(done: Done) -> dict[str, object]:
+    found, order = done.found, {k: str(v) if isinstance(v, Path) else v for k, v in asdict(done.order).items()}
+    return {
+        **order,
+        "pictures": len(found.y),
+        "plan": asdict(done.plan),
+        "noise_std": found.noise_std,
+        "scale": [found.scale.low, found.scale.high],
+        "stopped": done.stopped,
+        "said": sentences(done),
+        "left out": {t.name: t.why for t in found.troubles},
+    }
+
+
+def _rows(done: Done, truth: dict[str, dict[str, float]] | None) -> list[dict[str, object]]:
+    """One row a way: its error at withheld pixels, and scores where the truth was given."""
+    j, rows = done.judgement, []
+    for way in j.errors:
+        lead, low, high = j.lead(way, j.filter)
+        row: dict[str, object] = {"way": way, "withheld_mse": j.mean(way), "pictures": len(j.errors[way])}
+        row |= {"lead_over_filter": lead, "lead_low": low, "lead_high": high}
+        rows.append(row | dict((truth or {}).get(way, {})) | {"recommended": way == j.recommended})
+    rows += [{"way": f"E-step {k}", "withheld_mse": e} for k, e in done.progress]
+    return rows

@@ -1,0 +1,97 @@
+r"""How much of an order fits into its minutes: squares to learn from, network, updates, draws of each picture."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict, dataclass, replace
+from functools import cache
+from pathlib import Path
+
+from emlib.own.order import SIDES, Found, Order
+from emlib.own.repair import squares
+from emlib.planning.budgets import BUDGETS, timed_here
+from emlib.planning.minutes import Plan, plan_minutes
+from emlib.runs.presets import Preset, preset
+from emlib.runtime.files import write_json
+
+OVERLAP = 4
+"""Squares that each pixel lies in, on average, where squares are plenty."""
+DRAWS = range(2, 9)
+"""Draws of each picture, at least and at most."""
+SHARE = 0.35
+"""Share of the time for the repairs themselves, where more draws than the fewest are made."""
+JUDGED = 24
+"""Pictures that judge, at most."""
+SHOWN = 64
+"""Squares drawn from the last prior: the report shows them, and compares them with the clean ones."""
+
+
+@dataclass(frozen=True)
+class OwnPlan:
+    """What the time suffices for.
+
+    Attributes:
+        em: network, observations and updates.
+        side: of the squares that it learns from.
+        clean: clean squares that EM starts from; 0 without clean pictures.
+        draws: of each picture.
+    """
+
+    em: Plan
+    side: int
+    clean: int
+    draws: int
+
+    def sizes(self, channels: int) -> Preset:
+        """As a preset: all that EM is told."""
+        p = self.em.sizes(base(self.side, channels, self.clean or 1, 1))
+        return p if self.clean else replace(p, em=replace(p.em, clean_copies=0))
+
+
+def base(side: int, channels: int, clean: int, held_out: int) -> Preset:
+    """The preset that a plan departs from."""
+    p = preset("pocket")
+    unet = replace(p.unet, in_channels=channels)
+    em = replace(p.em, flip=True)
+    return replace(p, name="own", size=side, unet=unet, em=em, clean=clean, held_out=held_out, samples=SHOWN)
+
+
+def make_plan(order: Order, found: Found, device: str, begin: float) -> OwnPlan:
+    """Times this machine and shares out the order's minutes.
+
+    Args:
+        order, found: what is to be done, and what there is.
+        device: where the network is.
+        begin: moment of ``time.perf_counter`` at which the time began.
+
+    Raises:
+        ValueError: if the time does not suffice.
+    """
+    channels, side = found.y[0].shape[0], found.side if device == "cuda" and order.start != "gaussian" else SIDES[0]
+    area = sum(h * w for h, w in found.sizes)
+    there = max(len(found.y), round(OVERLAP * area / side**2))
+    good = sum(x.shape[-2] * x.shape[-1] for x in found.clean)
+    clean = max(len(found.clean), round(OVERLAP * good / side**2)) if order.start == "clean" else 0
+    timed = cache(timed_here(base(side, channels, 1, 1), device))
+    # every picture, and those that judge once more
+    whole = squares(found.sizes, side, BUDGETS[-1].unet.stride)
+    whole *= 1 + min(JUDGED, len(found.y)) / len(found.y)
+    affordable = int(SHARE * 60 * order.minutes / (whole * timed(BUDGETS[-1]).picture))
+    draws = order.draws or min(DRAWS[-1], max(DRAWS[0], affordable))
+    p = base(side, channels, max(clean, 1), round(whole * draws))
+    return OwnPlan(plan_minutes(p, order.minutes, there, timed, time.perf_counter() - begin), side, clean, draws)
+
+
+def kept(folder: Path) -> OwnPlan | None:
+    """The plan of an order that has begun, if it has."""
+    file = folder / "plan.json"
+    if not file.is_file():
+        return None
+    said = json.loads(file.read_text())
+    return OwnPlan(**{**said, "em": Plan(**said["em"])})
+
+
+def keep(plan: OwnPlan, folder: Path) -> None:
+    """Writes the plan into an order's folder."""
+    write_json(folder / "plan.json", asdict(plan))

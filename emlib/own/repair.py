@@ -1,0 +1,136 @@
+r"""From measurements of whole pictures to several draws of each: small ones together, large ones in tiles."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from emlib.diffusion import Eps
+from emlib.operators import Measurements, PixelMask
+from emlib.own.crops import padded
+from emlib.own.tiles import starts, tiled
+from emlib.posterior import Sampler, mmps, reconstruct
+from emlib.runtime.rng import streams
+from emlib.schedule import Schedule
+
+WHOLE = 128 * 128
+"""Pixels up to which a picture goes through the network whole."""
+
+
+def measurements(y: Sequence[Tensor], seen: Sequence[Tensor], noise_std: float, index: Sequence[int]) -> Measurements:
+    """Pictures of one size as measurements: gaps read 0, as :class:`emlib.PixelMask` has it.
+
+    Args:
+        y: [C, H, W] each, on [-1, 1].
+        seen: [1, H, W] bool each.
+        noise_std: standard deviation of the noise on [-1, 1].
+        index: what keys each picture's random stream.
+    """
+    mask = torch.stack(list(seen)).float()
+    return Measurements(torch.stack(list(y)) * mask, PixelMask(mask), noise_std, tuple(index))
+
+
+def draws(
+    model: Eps,
+    schedule: Schedule,
+    y: Sequence[Tensor],
+    seen: Sequence[Tensor],
+    wanted: Sequence[int],
+    noise_std: float,
+    side: int,
+    stride: int,
+    steps: int,
+    count: int,
+    seed: int,
+    purpose: str,
+    batch: int,
+) -> Iterator[tuple[int, Tensor]]:
+    """Several draws from the posterior of each picture that is wanted, pictures of one size after another.
+
+    Args:
+        model: eps_theta, trained on squares of ``side`` pixels.
+        schedule: the noise levels.
+        y, seen: as for :func:`measurements`, all pictures, of any sizes.
+        wanted: numbers of those to draw; a picture's stream is keyed by its number.
+        noise_std: as for :func:`measurements`.
+        side: of the squares.
+        stride: both sides of what the network takes are multiples of it.
+        steps: network calls of a draw.
+        count: draws of each picture.
+        seed, purpose: key the random streams, as for :func:`emlib.reconstruct`.
+        batch: small pictures at a time.
+
+    Yields:
+        (number of the picture, [count, C, H, W] on [-1, 1], on the CPU).
+    """
+    sampler, device = partial(mmps, steps=steps), schedule.beta.device
+    alike = defaultdict(list)
+    for i in wanted:
+        alike[fitted(y[i].shape[-2], y[i].shape[-1], side, stride)].append(i)
+    for (height, width), rows in alike.items():
+        fit = [[padded(x[i], height, width) for i in rows] for x in (y, seen)]
+        m = measurements(fit[0], fit[1], noise_std, rows).on(device)
+        if height * width <= WHOLE:
+            yield from _together(model, schedule, m, sampler, rows, y, count, seed, purpose, batch)
+        else:
+            large = tiled(model, 2 * side, side // 2)
+            for k, i in enumerate(rows):
+                yield i, _alone(large, schedule, m.select([k]), sampler, y[i], count, seed, purpose)
+
+
+def _together(
+    model: Eps,
+    schedule: Schedule,
+    m: Measurements,
+    sampler: Sampler,
+    rows: Sequence[int],
+    y: Sequence[Tensor],
+    count: int,
+    seed: int,
+    purpose: str,
+    batch: int,
+) -> Iterator[tuple[int, Tensor]]:
+    for first in range(0, len(rows), batch):
+        part = range(first, min(first + batch, len(rows)))
+        some = m.select(part)
+        many = [
+            torch.cat(list(reconstruct(sampler, model, schedule, some, seed, f"{purpose} {d}", batch))).cpu()
+            for d in range(count)
+        ]
+        for k, j in enumerate(part):
+            height, width = y[rows[j]].shape[-2:]
+            yield rows[j], torch.stack([x[k, :, :height, :width] for x in many])
+
+
+def _alone(
+    model: Eps, schedule: Schedule, m: Measurements, sampler: Sampler, y: Tensor, count: int, seed: int, purpose: str
+) -> Tensor:
+    """One large picture, without company: a batch of sixteen of them would be sixteen times the work."""
+    height, width = y.shape[-2:]
+    found = []
+    for d in range(count):
+        *_, last = sampler(model, schedule, m, streams(seed, f"{purpose} {d}", m.index))
+        found.append(last.x_t[0, :, :height, :width].clamp(-1, 1).cpu())
+    return torch.stack(found)
+
+
+def fitted(height: int, width: int, side: int, stride: int) -> tuple[int, int]:
+    """The size that a picture is padded to: multiples of the stride, at least a square, or a tile where it is large."""
+    h, w = (max(side, -(-n // stride) * stride) for n in (height, width))
+    return (h, w) if h * w <= WHOLE else (max(h, 2 * side), max(w, 2 * side))
+
+
+def squares(sizes: Sequence[tuple[int, int]], side: int, stride: int) -> float:
+    """How many squares of ``side`` pixels a draw of all pictures costs."""
+    total = 0.0
+    for height, width in sizes:
+        h, w = fitted(height, width, side, stride)
+        if h * w <= WHOLE:
+            total += h * w / side**2
+        else:
+            total += 4 * len(starts(h, 2 * side, side // 2)) * len(starts(w, 2 * side, side // 2))
+    return total

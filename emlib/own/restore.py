@@ -1,0 +1,208 @@
+r"""``emlib restore``: from a folder of broken pictures to repaired ones, a prior and a verdict.
+
+As a generator, like EM itself: it yields what EM yields, and at the end :class:`Done`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from emlib.diffusion import Eps, draw
+from emlib.em.checkpoint import RunFolder
+from emlib.em.events import Iteration, Progress
+from emlib.em.initial import fit_gaussian
+from emlib.em.loop import run_em
+from emlib.operators import Measurements
+from emlib.own import plan as planning
+from emlib.own.crops import cut, windows
+from emlib.own.order import Found, Order, find
+from emlib.own.plan import JUDGED, SHOWN, OwnPlan
+from emlib.own.repair import draws, measurements
+from emlib.own.withheld import Judgement, judge_filters, mend, questions
+from emlib.posterior import mmps
+from emlib.runs.presets import Preset
+from emlib.runs.progress import until
+from emlib.runtime.device import pick_device
+from emlib.runtime.files import atomic_file
+from emlib.runtime.precision import quick
+from emlib.schedule import Schedule, linear_schedule
+
+
+@dataclass
+class Done:
+    """All that a report tells of.
+
+    Attributes:
+        order, found, plan: what was asked, read and planned.
+        prior: the last one.
+        progress: (EM iteration, mean squared error at withheld pixels of its E-step's draws, on [-1, 1]).
+        judgement: who mends best.
+        samples: squares drawn from the prior, [N, C, side, side].
+        copies: how near they are to clean squares, as a share of how near repaired ones are; nan without clean ones.
+        stopped: whether the clock stopped training.
+        repairs: number of a picture -> its draws' mean, standard deviation, and one draw, [3, C, H, W]; on disk.
+    """
+
+    order: Order
+    found: Found
+    plan: OwnPlan
+    prior: Eps
+    progress: list[tuple[int, float]]
+    judgement: Judgement
+    samples: Tensor
+    copies: float
+    stopped: bool
+    repairs: dict[int, Path] = field(default_factory=dict)
+
+    def repaired(self, i: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Mean, standard deviation and one draw of a picture, [C, H, W] each on [-1, 1]."""
+        kept = load_file(self.repairs[i])
+        return kept["mean"], kept["std"], kept["draw"]
+
+    def filtered(self, i: int) -> Tensor:
+        """A picture by the best filter, [C, H, W] on [-1, 1]."""
+        name = self.judgement.filter
+        f = self.found
+        return mend(name, f.y[i], f.seen[i], f.noise_std, self.judgement.strengths[name])
+
+
+def restore(order: Order) -> Iterator[Progress | Iteration | Done]:
+    """Repairs the pictures of an order; the same order again goes on where it was.
+
+    Raises:
+        ValueError: at once, if the order, its pictures or its folder will not do.
+        FileNotFoundError: if a folder is missing.
+    """
+    begin, device = time.perf_counter(), pick_device()
+    found, folder = find(order), order.out / "run"
+    RunFolder(folder).claim({**order.about(), "pictures": [p.name for p in found.pictures]})
+    plan = planning.kept(folder)
+    if plan is None:
+        plan = planning.make_plan(order, found, device, begin)
+        planning.keep(plan, folder)
+    return _restore(order, found, plan, folder, device, begin)
+
+
+def _restore(
+    order: Order, found: Found, plan: OwnPlan, folder: Path, device: str, begin: float
+) -> Iterator[Progress | Iteration | Done]:
+    schedule, p = linear_schedule().to(device), plan.sizes(found.y[0].shape[0])
+    y, kept, asked = _squares(found, plan, order.seed)
+    m = measurements(list(y), list(kept), found.noise_std, range(len(y))).on(device)
+    ends = begin + 60 * order.minutes - plan.em.seconds["scores"]
+    start, progress, last = _start(order, found, plan, m, schedule), [], None
+    settings = replace(p.em, seed=order.seed)
+    loop = run_em(m, start, p.unet, schedule, lambda prior, k: partial(mmps, steps=p.e_steps), settings, folder / "em")
+    for event in until(loop, ends):
+        if isinstance(event, Iteration):
+            last = event
+            if event.iteration:
+                progress.append((event.iteration, _withheld_error(event.reconstructions, y, asked, found.noise_std)))
+        yield event
+    if last is None or not isinstance(last.prior, torch.nn.Module):
+        raise ValueError(f"no prior was finished in {order.minutes:g} minutes; the same command goes on, with more")
+    prior = quick(last.prior, p.em.sampling)
+    judgement = yield from _judged(order, found, plan, p, prior, schedule)
+    samples = _samples(prior, schedule, found, plan, device)
+    done = Done(
+        order, found, plan, last.prior, progress, judgement, samples, float("nan"), last.iteration < p.em.iterations
+    )
+    if isinstance(start, Tensor) and order.start == "clean":
+        done.copies = nearness(samples, start) / nearness(last.reconstructions[:SHOWN], start) if progress else 0.0
+    yield from _repaired(order, found, plan, p, prior, schedule, folder, done)
+    yield done
+
+
+def _squares(found: Found, plan: OwnPlan, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Squares of the broken pictures: y, what EM may look at, and what is withheld."""
+    where = windows(found.sizes, plan.side, plan.em.observations, seed)[: plan.em.observations]
+    masks = ([x.float() for x in part] for part in (found.kept, found.asked))
+    kept, asked = (cut(part, where, plan.side).bool() for part in masks)
+    return cut(found.y, where, plan.side), kept, asked
+
+
+def _start(order: Order, found: Found, plan: OwnPlan, m: Measurements, schedule: Schedule) -> Tensor | Eps:
+    """What EM begins with: clean squares, filtered ones, or a Gaussian."""
+    if order.start == "gaussian":
+        return fit_gaussian(m, schedule)
+    if order.start == "clean":
+        good, count = found.clean, plan.clean
+    else:
+        good = [
+            mend("total variation" if found.noise_std else "smooth filling", y, seen, found.noise_std, 1.0)
+            for y, seen in islice(zip(found.y, found.kept, strict=True), 200)
+        ]
+        count = plan.em.observations
+    where = windows([(x.shape[-2], x.shape[-1]) for x in good], plan.side, count, order.seed + 1)
+    return cut(good, where, plan.side)[:count]
+
+
+def _withheld_error(x: Tensor, y: Tensor, asked: Tensor, noise_std: float) -> float:
+    """Mean squared error at the withheld pixels of squares, less the noise's."""
+    where = asked.expand_as(y)
+    return float((x - y)[where].square().mean()) - noise_std**2
+
+
+def _judged(
+    order: Order, found: Found, plan: OwnPlan, p: Preset, prior: Eps, schedule: Schedule
+) -> Generator[Progress, None, Judgement]:
+    """Means, draws and filters, on pictures of which some pixels are withheld."""
+    some = (
+        torch.randperm(len(found.y), generator=torch.Generator().manual_seed(order.seed))[:JUDGED]
+        .sort()
+        .values.tolist()
+    )
+    asked = questions(found.y, found.seen, found.asked, found.noise_std, order.seed)
+    y, seen, noise_std = [q.y for q in asked], [q.seen for q in asked], asked[0].noise_std
+    how = (noise_std, plan.side, p.unet.stride, p.e_steps, plan.draws, order.seed, "judge", p.em.e_batch)
+    mean, one = {}, {}
+    for i, x in draws(prior, schedule, y, seen, some, *how):
+        mean[i], one[i] = (asked[i].error(z) for z in (x.mean(0), x[0]))
+        yield Progress(p.em.iterations + 1, "judging", len(mean), len(some))
+    errors, strengths = judge_filters([asked[i] for i in some])
+    ours = {name: tuple(found_[i] for i in some) for name, found_ in (("mean", mean), ("draw", one))}
+    return Judgement({**ours, **errors}, strengths)
+
+
+def _samples(prior: Eps, schedule: Schedule, found: Found, plan: OwnPlan, device: str) -> Tensor:
+    shape = (found.y[0].shape[0], plan.side, plan.side)
+    return torch.cat([x.cpu() for x in draw(prior, schedule, shape, SHOWN, 25, eta=1.0, device=device)])
+
+
+def nearness(x: Tensor, clean: Tensor) -> float:
+    """Median distance of pictures to the nearest clean one, as root mean square of a pixel."""
+    apart = torch.cdist(x.flatten(1), clean.flatten(1).to(x)) / x[0].numel() ** 0.5
+    return float(apart.amin(1).median())
+
+
+def _repaired(
+    order: Order, found: Found, plan: OwnPlan, p: Preset, prior: Eps, schedule: Schedule, folder: Path, done: Done
+) -> Iterator[Progress]:
+    """Draws of every picture, with all that was seen; what is on disk already is not drawn again."""
+    done.repairs = {i: folder / "repaired" / f"{i:05d}.safetensors" for i in range(len(found.y))}
+    left = [i for i, file in done.repairs.items() if not file.is_file()]
+    ready = len(found.y) - len(left)
+    yield Progress(p.em.iterations + 1, "repairs", ready, len(found.y))
+    how = (found.noise_std, plan.side, p.unet.stride, p.e_steps, plan.draws, order.seed, "repair", p.em.e_batch)
+    for i, x in draws(prior, schedule, found.y, found.seen, left, *how):
+        with atomic_file(done.repairs[i]) as part:
+            save_file({"mean": x.mean(0), "std": x.std(0), "draw": x[0].contiguous()}, part)
+        ready += 1
+        yield Progress(p.em.iterations + 1, "repairs", ready, len(found.y))
+
+
+def scores(x: Tensor, truth: Tensor) -> dict[str, Any]:
+    """PSNR, SSIM and LPIPS of a picture against its original, [C, H, W] on [-1, 1]; for ``--truth`` alone."""
+    from emlib.metrics import summary
+
+    return summary.against_truth(x[None], truth[None])

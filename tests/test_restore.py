@@ -1,0 +1,194 @@
+"""`emlib restore` from folder to report, with a network of seconds: what is written, and who is told what."""
+
+import hashlib
+import json
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import emlib
+from emlib.cli.main import main
+from emlib.own import order, plan
+from emlib.own import restore as module
+from emlib.planning import minutes
+from emlib.planning.budgets import Budget, Speeds
+
+
+def picture(seed, height, width):
+    """A few smooth blobs, bytes [H, W]."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:height, :width] / 8.0
+    waves = sum(np.sin(x * a + b) * np.cos(y * c) for a, b, c in rng.uniform(0.3, 1.5, (3, 3)))
+    return np.uint8(np.clip(128 + 35 * waves, 0, 255))
+
+
+def write(folder, name, pixels, alpha=None):
+    file = folder / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels if alpha is None else np.dstack([pixels, alpha])).save(file)
+
+
+NAMES = ["a.png", "sub folder/größe.png", "sub folder/a.png", "<img src=x onerror=alert(1)>.png"]
+
+
+@pytest.fixture
+def folders(tmp_path, monkeypatch):
+    """Grey pictures of two sizes, a third of their pixels transparent; good ones; the truth; a network of seconds."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    for i, name in enumerate(NAMES):
+        name = name.replace("/alert", "alert")
+        whole = picture(i, *((36, 44) if i % 2 else (40, 34)))
+        alpha = np.where(rng.random(whole.shape) < 0.35, 0, 255).astype(np.uint8)
+        write(Path("broken"), name, np.where(alpha, whole, 0).astype(np.uint8), alpha)
+        write(Path("truth"), name, whole)
+    for i in range(3):
+        write(Path("clean"), f"{i}.png", picture(100 + i, 40, 40))
+    tiny = Budget("small", emlib.UNetConfig(channels=(8, 16), groups=4), 8, 2e-3, 0, 2, 3)
+    for place in (minutes, plan):
+        monkeypatch.setattr(place, "BUDGETS", (tiny,))
+    monkeypatch.setattr(plan, "timed_here", lambda p, device: lambda budget: Speeds(0.1, 0.02, 1e-4))
+    monkeypatch.setattr("emlib.runs.progress.clock", lambda: 0.0)
+    return tmp_path
+
+
+WORDS = ["restore", "broken", "--clean", "clean", "--out", "out", "--minutes", "0.5"]
+
+
+def sums(folder):
+    return {p: (hashlib.sha256(p.read_bytes()).hexdigest(), p.stat().st_mtime_ns) for p in Path(folder).rglob("*.png")}
+
+
+def test_pictures_come_back_under_their_names_and_in_their_form(folders, capsys):
+    before = sums("broken")
+    assert main(WORDS) == 0
+    assert sums("broken") == before, "the originals are not touched"
+    for kind in ("repaired", "draw"):
+        found = {p.relative_to(Path("out") / kind).as_posix() for p in (Path("out") / kind).rglob("*.png")}
+        assert found == {p.relative_to("broken").as_posix() for p in Path("broken").rglob("*.png")}
+    for file in Path("out/repaired").rglob("*.png"):
+        broken, fixed = (Image.open(p) for p in (Path("broken") / file.relative_to("out/repaired"), file))
+        assert fixed.size == broken.size
+        assert np.asarray(fixed)[..., -1].min() == 255, "nothing is missing any more"
+    record = json.loads(Path("out/result.json").read_text())
+    ways = [row["way"] for row in record["rows"]]
+    assert ways[:4] == ["mean", "draw", "nearest pixel", "smooth filling"]
+    assert [row["way"] for row in record["rows"] if row.get("recommended")] == [
+        min((r for r in record["rows"][:4] if r["way"] != "draw"), key=lambda r: r["withheld_mse"])["way"]
+    ]
+    said = capsys.readouterr().out
+    assert "Take the" in said
+    assert "report.html" in said
+
+
+def test_the_prior_is_a_network_of_the_library(folders):
+    assert main(WORDS) == 0
+    assert isinstance(emlib.load_pretrained("out/prior.safetensors"), emlib.UNet)
+
+
+def test_the_same_order_again_draws_nothing_anew(folders, monkeypatch):
+    assert main(WORDS) == 0
+    first = {p: p.read_bytes() for p in Path("out/repaired").rglob("*.png")}
+    shutil.rmtree("out/repaired")
+    Path("out/run/repaired/00001.safetensors").unlink()
+    drawn = []
+    real = module.draws
+    monkeypatch.setattr(module, "draws", lambda *words: drawn.append((words[4], words[-2])) or real(*words))
+    monkeypatch.setattr(plan, "timed_here", None)  # the plan is kept
+    assert main(WORDS) == 0
+    assert drawn[-1] == ([1], "repair")
+    assert {p: p.read_bytes() for p in first} == first
+
+
+def test_a_folder_of_another_order_is_refused(folders, capsys):
+    assert main(WORDS) == 0
+    assert main([*WORDS, "--noise", "5"]) == 2
+    assert "holds a run with" in capsys.readouterr().err
+    shutil.copy("broken/a.png", "broken/b.png")
+    assert main(WORDS) == 2
+    assert "name another folder" in capsys.readouterr().err
+
+
+def test_the_truth_is_read_only_where_it_is_named(folders, monkeypatch):
+    asked = []
+    for place in (order, __import__("emlib.own.outputs", fromlist=["read_folder"])):
+        real = place.read_folder
+        monkeypatch.setattr(place, "read_folder", lambda f, *m, real=real: asked.append(str(f)) or real(f, *m))
+    assert main(WORDS) == 0
+    assert "truth" not in asked
+    shutil.rmtree("out")
+    assert main([*WORDS, "--truth", "truth"]) == 0
+    assert asked[-1] == "truth"
+    rows = json.loads(Path("out/result.json").read_text())["rows"]
+    assert rows[0]["PSNR"] > 5
+    assert "Against the truth" in Path("out/report.html").read_text()
+
+
+class Page(HTMLParser):
+    """Tags, and every address that they name."""
+
+    def __init__(self):
+        super().__init__()
+        self.tags, self.addresses, self.handlers = [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.addresses += [value for key, value in attrs if key in ("src", "href")]
+        self.handlers += [key for key, _ in attrs if key.startswith("on")]
+
+
+def test_the_report_needs_no_network_and_runs_no_file_name(folders):
+    assert main(WORDS) == 0
+    page = Page()
+    text = Path("out/report.html").read_text()
+    page.feed(text)
+    assert page.addresses
+    assert all(address.startswith("data:image/png;base64,") for address in page.addresses)
+    assert page.handlers == []
+    assert page.tags.count("script") == 1
+    assert page.tags.count("figure") == len(NAMES)
+    assert "&lt;img src=x onerror" in text
+    assert "default-src 'none'" in text
+
+
+@pytest.mark.parametrize("start", ["preprocessed", "gaussian"])
+def test_no_clean_picture_is_needed_and_the_report_says_what_that_cost(folders, start, monkeypatch):
+    monkeypatch.setattr(module, "fit_gaussian", lambda m, schedule: emlib.fit_gaussian(m, schedule, steps=1))
+    words = ["restore", "broken", "--out", "out", "--minutes", "0.5", "--start", start]
+    assert main(words) == 0
+    assert "without a clean picture" in Path("out/report.html").read_text()
+    assert "copies of your clean" not in Path("out/report.html").read_text()
+
+
+def test_noise_is_taken_in_the_files_units_or_estimated(folders):
+    rng = np.random.default_rng(0)
+    for i in range(3):
+        noisy = np.clip(picture(i, 40, 40) + 20 * rng.standard_normal((40, 40)), 0, 255)
+        write(Path("noisy"), f"{i}.png", np.uint8(noisy))
+    assert main(["restore", "noisy", "--clean", "clean", "--out", "out", "--minutes", "0.5", "--noise", "auto"]) == 0
+    settings = json.loads(Path("out/result.json").read_text())["settings"]
+    assert settings["noise_std"] == pytest.approx(20 * 2 / 255, rel=0.25)
+    assert any("was estimated" in said for said in settings["said"])
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["restore", "nowhere", "--clean", "clean", "--out", "out"], "nowhere"),
+        (["restore", "clean", "--clean", "clean", "--out", "out"], "nothing is left to repair"),
+        (["restore", "broken", "--clean", "clean", "--out", "broken/out"], "lie in one another"),
+        (["restore", "broken", "--clean", "clean", "--out", "out", "--noise", "much"], "a number or auto, got 'much'"),
+        (["restore", "broken", "--start", "clean", "--out", "out"], "name a folder of a few good pictures"),
+        (["restore", "broken", "--clean", "clean", "--out", "out", "--draws", "1"], "at least two draws"),
+        (["restore", "broken", "--clean", "clean", "--out", "out", "--minutes", "0.001"], "are too few for EM"),
+    ],
+)
+def test_mistakes_are_told_in_a_sentence(folders, capsys, words, said):
+    assert main(words) == 2
+    err = capsys.readouterr().err
+    assert said in err
+    assert "Traceback" not in err
