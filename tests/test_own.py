@@ -10,10 +10,13 @@ from skimage import data
 
 import emlib
 from emlib.own import filters, tiles, verdict
+from emlib.own.blur import Frame, kernel_of
 from emlib.own.crops import Window, cut, padded, windows
 from emlib.own.repair import draws, fitted, squares
 from emlib.own.tiles import starts, tiled
 from emlib.own.withheld import Judgement, judge_filters, mend, questions, withhold
+
+SHARP = Frame()
 
 
 @pytest.mark.parametrize("length", [32, 33, 40, 57, 64, 100, 513])
@@ -99,7 +102,7 @@ def test_the_judge_tells_the_error_without_the_truth(missing, noise):
     g = torch.Generator().manual_seed(0)
     truth, seen = torch.rand(3, 96, 96, generator=g), torch.rand(1, 96, 96, generator=g) >= missing
     y = (truth + noise * torch.randn(truth.shape, generator=g)) * seen
-    (q,) = questions([y], [seen], withhold([seen], 0, 0.2), noise, 0)
+    (q,) = questions([y], [seen], withhold([seen], 0, 0.2), SHARP, noise, 0)
     wrong = torch.where(q.seen, 0.03 * (noise > 0), 0.1) * torch.randn(truth.shape, generator=g)
     assert q.noise_std == pytest.approx(noise * 1.25**0.5)
     assert q.error(truth + wrong) == pytest.approx(float((wrong.square() * ~(q.asked & seen)).mean()), rel=0.25)
@@ -110,7 +113,7 @@ def test_what_is_mended_and_what_judges_share_no_noise():
     g = torch.Generator().manual_seed(0)
     truth, seen = torch.zeros(1, 200, 200), torch.ones(1, 200, 200, dtype=torch.bool)
     y = 0.2 * torch.randn(truth.shape, generator=g)
-    (q,) = questions([y], [seen], withhold([seen], 0), 0.2, 0)
+    (q,) = questions([y], [seen], withhold([seen], 0), SHARP, 0.2, 0)
     assert q.error(q.y) == pytest.approx(0.05, rel=0.05)
     assert q.error(0.5 * q.y) == pytest.approx(0.0125, rel=0.15)
 
@@ -156,14 +159,16 @@ def psnr(x, truth):
 
 def test_gaps_are_filled_smoothly_and_what_was_seen_stays(photograph):
     seen = torch.rand(1, 64, 64, generator=torch.Generator().manual_seed(0)) > 0.5
-    near, smooth = (mend(name, photograph * seen, seen, 0.0, 1.0) for name in ("nearest pixel", "smooth filling"))
+    near, smooth = (
+        mend(name, photograph * seen, seen, 0.0, 1.0, SHARP) for name in ("nearest pixel", "smooth filling")
+    )
     assert torch.equal(near[seen], photograph[seen])
     assert psnr(smooth, photograph) > psnr(near, photograph) + 1
     # what scipy and scikit-image agree on for large pictures, too
     large = filters.smooth.__globals__["LARGE"]
     filters.smooth.__globals__["LARGE"] = 0
     try:
-        cubic = mend("smooth filling", photograph * seen, seen, 0.0, 1.0)
+        cubic = mend("smooth filling", photograph * seen, seen, 0.0, 1.0, SHARP)
     finally:
         filters.smooth.__globals__["LARGE"] = large
     assert psnr(cubic, photograph) > psnr(near, photograph) + 1
@@ -173,7 +178,7 @@ def test_gaps_are_filled_smoothly_and_what_was_seen_stays(photograph):
 def test_noise_is_taken_away(photograph, name):
     noisy = photograph + 0.15 * torch.randn(photograph.shape, generator=torch.Generator().manual_seed(0))
     everywhere = torch.ones(1, 64, 64, dtype=torch.bool)
-    best = max(psnr(mend(name, noisy, everywhere, 0.15, s), photograph) for s in filters.STRENGTHS)
+    best = max(psnr(mend(name, noisy, everywhere, 0.15, s, SHARP), photograph) for s in filters.STRENGTHS)
     assert best > psnr(noisy, photograph) + 2
 
 
@@ -181,10 +186,10 @@ def test_filters_are_judged_by_noise_that_they_did_not_get(photograph):
     g = torch.Generator().manual_seed(0)
     noisy = photograph + 0.15 * torch.randn(photograph.shape, generator=g)
     seen = [torch.ones(1, 64, 64, dtype=torch.bool)]
-    errors, strengths = judge_filters(questions([noisy], seen, withhold(seen, 0), 0.15, 0))
+    errors, strengths = judge_filters(questions([noisy], seen, withhold(seen, 0), SHARP, 0.15, 0))
     assert set(errors) == {"total variation", "non-local means", "local Wiener filter"}
     told = min(errors, key=lambda name: errors[name])
-    true = {name: psnr(mend(name, noisy, seen[0], 0.15, strengths[name]), photograph) for name in errors}
+    true = {name: psnr(mend(name, noisy, seen[0], 0.15, strengths[name], SHARP), photograph) for name in errors}
     assert true[told] > max(true.values()) - 0.5
 
 
@@ -192,7 +197,7 @@ def test_draws_of_a_picture_do_not_hang_on_the_others(net, schedule):
     g = torch.Generator().manual_seed(0)
     y = [torch.rand(1, h, w, generator=g) * 2 - 1 for h, w in ((8, 12), (10, 8), (8, 12))]
     seen = [torch.rand(1, *x.shape[1:], generator=g) < 0.5 for x in y]
-    how = dict(noise_std=0.1, side=8, stride=4, steps=3, count=2, seed=0, purpose="test", batch=16)
+    how = dict(frame=SHARP, noise_std=0.1, side=8, stride=4, steps=3, count=2, seed=0, purpose="test", batch=16)
     net.requires_grad_(False)
     model = SimpleNamespace(
         all=dict(draws(net, schedule, y, seen, [0, 1, 2], **how)), one=dict(draws(net, schedule, y, seen, [2], **how))
@@ -206,8 +211,69 @@ def test_draws_of_a_picture_do_not_hang_on_the_others(net, schedule):
 def test_a_large_picture_is_drawn_in_tiles(net, schedule, monkeypatch):
     monkeypatch.setattr("emlib.own.repair.WHOLE", 200)
     y, seen = [torch.zeros(1, 24, 20)], [torch.ones(1, 24, 20, dtype=torch.bool)]
-    how = dict(noise_std=0.1, side=8, stride=4, steps=3, count=2, seed=0, purpose="test", batch=16)
+    how = dict(frame=SHARP, noise_std=0.1, side=8, stride=4, steps=3, count=2, seed=0, purpose="test", batch=16)
     ((i, x),) = draws(net.requires_grad_(False), schedule, y, seen, [0], **how)
     assert i == 0
     assert x.shape == (2, 1, 24, 20)
     assert emlib.psnr(x, torch.zeros(2, 1, 24, 20)).min() > 10
+
+
+def test_a_blur_is_asked_for_by_name_or_file(tmp_path):
+    assert kernel_of("box:3").tolist() == [[pytest.approx(1 / 9)] * 3] * 3
+    assert kernel_of("motion:5,0").shape[1] >= 5
+    assert kernel_of("gaussian:1.5").sum() == pytest.approx(1)
+    np.save(tmp_path / "k.npy", np.ones((3, 5)))
+    assert kernel_of(str(tmp_path / "k.npy")).shape == (3, 5)
+    for word, said in {
+        "lens": "unknown blur 'lens'",
+        "motion:5": "asked for as motion:LENGTH,ANGLE",
+        "box:4": "odd",
+    }.items():
+        with pytest.raises(ValueError, match=said):
+            kernel_of(word)
+
+
+def test_a_blurred_picture_tells_of_its_frame_and_a_border(photograph):
+    frame = Frame(kernel_of("box:5"))
+    mask = torch.ones(1, 1, 60, 60)
+    y = frame.operator(mask)(photograph[None])
+    assert y.shape == (1, 1, 60, 60)
+    known = ndimage.uniform_filter(photograph[0].numpy(), 5, mode="constant")[2:-2, 2:-2]
+    np.testing.assert_allclose(y[0, 0].numpy(), known, atol=1e-5)
+    assert torch.equal(frame.middle(photograph, 60, 60), photograph[:, 2:62, 2:62])
+    again = frame.seen_through(photograph)
+    np.testing.assert_allclose(again[0, 2:-2, 2:-2].numpy(), known, atol=1e-5)
+    assert again[0, :2].isnan().all()
+
+
+@pytest.mark.parametrize("name", ["Richardson-Lucy", "Wiener filter", "unsupervised Wiener filter"])
+def test_blur_is_taken_away(photograph, name):
+    frame = Frame(kernel_of("gaussian:1.2"))
+    down, across = frame.border
+    y = frame.operator(torch.ones(1, 1, 64 - down, 64 - across))(photograph[None])[0]
+    truth = frame.middle(photograph, *y.shape[-2:])
+    noisy = y + 0.01 * torch.randn(y.shape, generator=torch.Generator().manual_seed(0))
+    method = next(m for m in filters.methods(0.01, frame) if m.name == name)
+    everywhere = torch.ones(1, *y.shape[-2:], dtype=torch.bool)
+    best = max(psnr(mend(name, noisy, everywhere, 0.01, s, frame), truth) for s in method.strengths)
+    assert best > psnr(noisy, truth) + 1
+
+
+def test_a_blur_is_judged_by_what_it_would_have_shown(photograph):
+    frame = Frame(kernel_of("box:3"))
+    y = frame.operator(torch.ones(1, 1, 62, 62))(photograph[None])[0]
+    seen = torch.ones(1, 62, 62, dtype=torch.bool)
+    (exact,) = questions([y], [seen], withhold([seen], 0), frame, 0.0, 0)
+    truth = frame.middle(photograph, 62, 62)
+    assert exact.error(truth) < 1e-10
+    assert exact.error(y) > 1e-4
+    (noisy,) = questions([y + 0.1 * torch.randn(y.shape)], [seen], withhold([seen], 0), frame, 0.1, 0)
+    assert abs(noisy.error(truth)) < 0.005
+
+
+def test_draws_from_a_blur_fill_the_frame(net, schedule):
+    frame = Frame(kernel_of("box:3"))
+    y, seen = [torch.zeros(1, 8, 9)], [torch.ones(1, 8, 9, dtype=torch.bool)]
+    how = dict(frame=frame, noise_std=0.1, side=8, stride=4, steps=2, count=2, seed=0, purpose="test", batch=16)
+    ((_, x),) = draws(net.requires_grad_(False), schedule, y, seen, [0], **how)
+    assert x.shape == (2, 1, 8, 9)

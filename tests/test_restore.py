@@ -157,7 +157,7 @@ def test_the_report_needs_no_network_and_runs_no_file_name(folders):
 
 @pytest.mark.parametrize("start", ["preprocessed", "gaussian"])
 def test_no_clean_picture_is_needed_and_the_report_says_what_that_cost(folders, start, monkeypatch):
-    monkeypatch.setattr(module, "fit_gaussian", lambda m, schedule: emlib.fit_gaussian(m, schedule, steps=1))
+    monkeypatch.setattr(module, "fit_gaussian", lambda m, schedule: emlib.fit_gaussian(m, schedule, iterations=1))
     words = ["restore", "broken", "--out", "out", "--minutes", "0.5", "--start", start]
     assert main(words) == 0
     assert "without a clean picture" in Path("out/report.html").read_text()
@@ -192,3 +192,17 @@ def test_mistakes_are_told_in_a_sentence(folders, capsys, words, said):
     err = capsys.readouterr().err
     assert said in err
     assert "Traceback" not in err
+
+
+def test_blurred_pictures_are_sharpened_in_their_own_frame(folders):
+    kernel = emlib.operators.kernels.gaussian_kernel(1.0)
+    for i in range(3):
+        x = emlib.data.pixels.from_bytes(picture(i, 46, 46)[None])
+        y = emlib.operators.Convolution(kernel)(x)
+        write(Path("blurred"), f"{i}.png", emlib.data.pixels.to_pixels(y)[0, 0].numpy())
+    words = ["restore", "blurred", "--clean", "clean", "--out", "out", "--minutes", "0.5", "--blur", "gaussian:1"]
+    assert main([*words, "--noise", "1"]) == 0
+    ways = [row["way"] for row in json.loads(Path("out/result.json").read_text())["rows"]]
+    assert ways[2:5] == ["Richardson-Lucy", "Wiener filter", "unsupervised Wiener filter"]
+    assert Image.open("out/repaired/0.png").size == Image.open("blurred/0.png").size
+    assert main([*words[:-1], "lens"]) == 2

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from emlib.cli.words import Strangers
+from emlib.own.blur import NAMED
 from emlib.own.order import STARTS, Order
 from emlib.own.outputs import write_all
 from emlib.own.report import sentences
@@ -24,6 +25,8 @@ def add_arguments(sub: argparse.ArgumentParser, strangers: Strangers) -> None:
     said = "what EM begins with (default: clean where --clean is given, else preprocessed)"
     sub.add_argument("--start", choices=STARTS, help=said)
     sub.add_argument("--minutes", type=float, default=20.0, help="how long it may take (default: 20)")
+    ways = ", ".join(how for _, how in NAMED.values())
+    sub.add_argument("--blur", default="", help=f"{ways}, or a file with a kernel (default: none)")
     sub.add_argument(
         "--noise", default="0", help="standard deviation of the noise in the files' own units, or auto (default: 0)"
     )
@@ -47,7 +50,7 @@ def order_of(args: argparse.Namespace) -> Order:
         except ValueError:
             raise ValueError(f"--noise takes a number or auto, got {args.noise!r}") from None
     start = args.start or ("clean" if args.clean else "preprocessed")
-    names = ("broken", "out", "clean", "minutes", "missing", "masks", "truth", "draws", "seed")
+    names = ("broken", "out", "clean", "minutes", "blur", "missing", "masks", "truth", "draws", "seed")
     return Order(**{name: getattr(args, name) for name in names}, noise=noise, start=start)
 
 

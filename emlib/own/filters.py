@@ -8,14 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from scipy import ndimage
 from scipy.interpolate import CloughTocher2DInterpolator, NearestNDInterpolator
 from skimage import restoration
 
+from emlib.own.blur import Frame
+
 Filter = Callable[[np.ndarray, np.ndarray, float, float], np.ndarray]
 """(y [C, H, W] on [-1, 1], seen [H, W], noise_std, strength) -> [C, H, W]."""
+
+Undo = Callable[[np.ndarray, np.ndarray, float], np.ndarray]
+"""(y [H, W] on [-1, 1], kernel, strength) -> [H, W]."""
 
 LARGE = 160 * 160
 """Pixels from which on holes are filled by triangles and no longer by solving for all of them at once."""
@@ -96,6 +102,46 @@ DENOISE = (
 """For noise, gaps or not."""
 
 
-def methods(noise_std: float) -> tuple[Classical, ...]:
-    """The methods for gaps and noise."""
+def methods(noise_std: float, frame: Frame) -> tuple[Classical, ...]:
+    """The methods for what is wrong with pictures: blur, else noise, else gaps."""
+    if frame.kernel is not None:
+        kernel = frame.kernel.numpy()
+        return tuple(
+            Classical(name, partial(sharper, kernel=kernel, undo=undo), strengths) for name, undo, strengths in DEBLUR
+        )
     return DENOISE if noise_std > 0 else FILL
+
+
+def sharper(
+    y: np.ndarray, seen: np.ndarray, noise_std: float, strength: float, kernel: np.ndarray, undo: Undo
+) -> np.ndarray:
+    """Gaps are filled, then each channel is deconvolved; what lies beyond the frame is taken for mirrored."""
+    filled = smooth(y, seen, noise_std, strength)
+    rows, columns = (min(2 * n, side - 1) for n, side in zip(kernel.shape, y.shape[1:], strict=True))
+    wide = np.pad(filled, ((0, 0), (rows, rows), (columns, columns)), mode="reflect")
+    found = np.stack([undo(channel.astype(np.float64), kernel, strength) for channel in wide])
+    return found[:, rows : rows + y.shape[1], columns : columns + y.shape[2]]
+
+
+def richardson_lucy(y: np.ndarray, kernel: np.ndarray, strength: float) -> np.ndarray:
+    """Richardson and Lucy's iterations, which keep brightness positive; ``strength`` times ten of them."""
+    bright = np.clip((y + 1) / 2, 1e-3, None)
+    return 2 * restoration.richardson_lucy(bright, kernel, num_iter=round(10 * strength), clip=False) - 1
+
+
+def wiener(y: np.ndarray, kernel: np.ndarray, strength: float) -> np.ndarray:
+    """Wiener's filter with a Laplacian as what pictures rarely are, weighed by ``strength``."""
+    return restoration.wiener(y, kernel, balance=0.01 * strength, clip=False)
+
+
+def unsupervised_wiener(y: np.ndarray, kernel: np.ndarray, strength: float) -> np.ndarray:
+    """The same, whose weight is drawn from its posterior (Orieux et al. 2010)."""
+    return restoration.unsupervised_wiener(y, kernel, clip=False, rng=0)[0]
+
+
+DEBLUR: tuple[tuple[str, Undo, tuple[float, ...]], ...] = (
+    ("Richardson-Lucy", richardson_lucy, (0.5, 1.0, 2.0, 4.0, 8.0)),
+    ("Wiener filter", wiener, (0.001, 0.01, 0.1, 1.0, 10.0)),
+    ("unsupervised Wiener filter", unsupervised_wiener, (1.0,)),
+)
+"""For blur, noise and gaps or not: name, method, strengths."""

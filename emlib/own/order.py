@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from emlib.own.blur import Frame, kernel_of
 from emlib.own.noise import estimate_noise
 from emlib.own.pictures import Picture, Trouble
 from emlib.own.reading import read_folder
@@ -32,6 +33,7 @@ class Order:
         broken: folder of broken pictures, or one picture.
         out: folder for all that is made; never the one that the pictures lie in.
         clean: folder of a few good pictures of the same kind, if there are any.
+        blur: word for a kernel (:func:`emlib.own.blur.kernel_of`); empty where nothing is blurred.
         noise: standard deviation of the noise in the files' own units; None to have it estimated, 0 for none.
         start: one of :data:`STARTS`.
         minutes: how long it may take.
@@ -45,6 +47,7 @@ class Order:
     broken: Path
     out: Path
     clean: Path | None = None
+    blur: str = ""
     noise: float | None = 0.0
     start: str = "clean"
     minutes: float = 20.0
@@ -89,6 +92,7 @@ class Found:
         asked: [1, H, W] bool of each: seen, and withheld until the end.
         clean: [C, H, W] of each good picture.
         scale: the files' units on [-1, 1].
+        frame: how they were blurred, if they were.
         noise_std: on the [-1, 1] scale.
         said: what a reader ought to know of all this.
     """
@@ -100,6 +104,7 @@ class Found:
     asked: list[Tensor]
     clean: list[Tensor]
     scale: Scale
+    frame: Frame
     noise_std: float
     said: list[str]
 
@@ -151,12 +156,16 @@ def find(order: Order) -> Found:
     if len(whole) < len(good):
         said.append(f"{len(good) - len(whole)} pictures of {order.clean} have gaps and were left out")
     noise_std = scale.noise(noise)
-    if noise_std == 0 and all(bool(mask.all()) for mask in seen):
+    frame = Frame(kernel_of(order.blur) if order.blur else None)
+    if noise_std == 0 and not order.blur and all(bool(mask.all()) for mask in seen):
         raise ValueError(
-            "no pixel is missing and there is no noise, so nothing is left to repair; name the noise with --noise, in "
-            "the files' own units, or what marks a missing pixel with --missing or --masks"
+            "no pixel is missing and there is neither noise nor blur, so nothing is left to repair; name the noise "
+            "with --noise, in the files' own units, the blur with --blur, or what marks a missing pixel with --missing "
+            "or --masks"
         )
-    return Found(pictures, troubles, y, seen, withhold(seen, order.seed), whole, scale, noise_std, said)
+    if max(frame.border) > SIDES[0] // 2:
+        raise ValueError(f"a blur of {max(frame.border) + 1} pixels is too wide; up to {SIDES[0] // 2 + 1} are mended")
+    return Found(pictures, troubles, y, seen, withhold(seen, order.seed), whole, scale, frame, noise_std, said)
 
 
 def _tensor(picture: Picture, scale: Scale, channels: int) -> Tensor:

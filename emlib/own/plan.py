@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from emlib.own.order import SIDES, Found, Order
-from emlib.own.repair import squares
+from emlib.own.repair import solver_steps, squares
 from emlib.planning.budgets import BUDGETS, timed_here
 from emlib.planning.minutes import Plan, plan_minutes
 from emlib.runs.presets import Preset, preset
@@ -75,7 +75,9 @@ def make_plan(order: Order, found: Found, device: str, begin: float) -> OwnPlan:
     clean = max(len(found.clean), round(OVERLAP * good / side**2)) if order.start == "clean" else 0
     timed = cache(timed_here(base(side, channels, 1, 1), device))
     # every picture, and those that judge once more
-    whole = squares(found.sizes, side, BUDGETS[-1].unet.stride)
+    down, across = found.frame.border
+    whole = squares([(h + down, w + across) for h, w in found.sizes], side, BUDGETS[-1].unet.stride)
+    whole *= (1 + solver_steps(found.frame)) / 2  # passes of a draw, as many backward as the solver has steps
     whole *= 1 + min(JUDGED, len(found.y)) / len(found.y)
     affordable = int(SHARE * 60 * order.minutes / (whole * timed(BUDGETS[-1]).picture))
     draws = order.draws or min(DRAWS[-1], max(DRAWS[0], affordable))

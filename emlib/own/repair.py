@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from emlib.diffusion import Eps
-from emlib.operators import Measurements, PixelMask
+from emlib.operators import Measurements
+from emlib.own.blur import Frame
 from emlib.own.crops import padded
 from emlib.own.tiles import starts, tiled
 from emlib.posterior import Sampler, mmps, reconstruct
@@ -21,7 +22,9 @@ WHOLE = 128 * 128
 """Pixels up to which a picture goes through the network whole."""
 
 
-def measurements(y: Sequence[Tensor], seen: Sequence[Tensor], noise_std: float, index: Sequence[int]) -> Measurements:
+def measurements(
+    y: Sequence[Tensor], seen: Sequence[Tensor], noise_std: float, index: Sequence[int], frame: Frame
+) -> Measurements:
     """Pictures of one size as measurements: gaps read 0, as :class:`emlib.PixelMask` has it.
 
     Args:
@@ -29,9 +32,10 @@ def measurements(y: Sequence[Tensor], seen: Sequence[Tensor], noise_std: float, 
         seen: [1, H, W] bool each.
         noise_std: standard deviation of the noise on [-1, 1].
         index: what keys each picture's random stream.
+        frame: how they were blurred, if they were.
     """
     mask = torch.stack(list(seen)).float()
-    return Measurements(torch.stack(list(y)) * mask, PixelMask(mask), noise_std, tuple(index))
+    return Measurements(torch.stack(list(y)) * mask, frame.operator(mask), noise_std, tuple(index))
 
 
 def draws(
@@ -40,6 +44,7 @@ def draws(
     y: Sequence[Tensor],
     seen: Sequence[Tensor],
     wanted: Sequence[int],
+    frame: Frame,
     noise_std: float,
     side: int,
     stride: int,
@@ -56,7 +61,7 @@ def draws(
         schedule: the noise levels.
         y, seen: as for :func:`measurements`, all pictures, of any sizes.
         wanted: numbers of those to draw; a picture's stream is keyed by its number.
-        noise_std: as for :func:`measurements`.
+        frame, noise_std: as for :func:`measurements`.
         side: of the squares.
         stride: both sides of what the network takes are multiples of it.
         steps: network calls of a draw.
@@ -67,19 +72,28 @@ def draws(
     Yields:
         (number of the picture, [count, C, H, W] on [-1, 1], on the CPU).
     """
-    sampler, device = partial(mmps, steps=steps), schedule.beta.device
+    sampler, device = partial(mmps, steps=steps, cg_steps=solver_steps(frame)), schedule.beta.device
+    down, across = frame.border
     alike = defaultdict(list)
     for i in wanted:
-        alike[fitted(y[i].shape[-2], y[i].shape[-1], side, stride)].append(i)
+        alike[fitted(y[i].shape[-2] + down, y[i].shape[-1] + across, side, stride)].append(i)
     for (height, width), rows in alike.items():
-        fit = [[padded(x[i], height, width) for i in rows] for x in (y, seen)]
-        m = measurements(fit[0], fit[1], noise_std, rows).on(device)
+        fit = [[padded(x[i], height - down, width - across) for i in rows] for x in (y, seen)]
+        m = measurements(fit[0], fit[1], noise_std, rows, frame).on(device)
         if height * width <= WHOLE:
-            yield from _together(model, schedule, m, sampler, rows, y, count, seed, purpose, batch)
+            found = _together(model, schedule, m, sampler, rows, count, seed, purpose, batch)
         else:
             large = tiled(model, 2 * side, side // 2)
-            for k, i in enumerate(rows):
-                yield i, _alone(large, schedule, m.select([k]), sampler, y[i], count, seed, purpose)
+            found = (
+                (i, _alone(large, schedule, m.select([k]), sampler, count, seed, purpose)) for k, i in enumerate(rows)
+            )
+        for i, x in found:
+            yield i, frame.middle(x, y[i].shape[-2], y[i].shape[-1]).contiguous()
+
+
+def solver_steps(frame: Frame) -> int:
+    """Conjugate-gradient steps of MMPS: gaps need one; a blur with gaps has a preconditioner that is only near."""
+    return 1 if frame.kernel is None else 2
 
 
 def _together(
@@ -88,7 +102,6 @@ def _together(
     m: Measurements,
     sampler: Sampler,
     rows: Sequence[int],
-    y: Sequence[Tensor],
     count: int,
     seed: int,
     purpose: str,
@@ -102,19 +115,17 @@ def _together(
             for d in range(count)
         ]
         for k, j in enumerate(part):
-            height, width = y[rows[j]].shape[-2:]
-            yield rows[j], torch.stack([x[k, :, :height, :width] for x in many])
+            yield rows[j], torch.stack([x[k] for x in many])
 
 
 def _alone(
-    model: Eps, schedule: Schedule, m: Measurements, sampler: Sampler, y: Tensor, count: int, seed: int, purpose: str
+    model: Eps, schedule: Schedule, m: Measurements, sampler: Sampler, count: int, seed: int, purpose: str
 ) -> Tensor:
     """One large picture, without company: a batch of sixteen of them would be sixteen times the work."""
-    height, width = y.shape[-2:]
     found = []
     for d in range(count):
         *_, last = sampler(model, schedule, m, streams(seed, f"{purpose} {d}", m.index))
-        found.append(last.x_t[0, :, :height, :width].clamp(-1, 1).cpu())
+        found.append(last.x_t[0].clamp(-1, 1).cpu())
     return torch.stack(found)
 
 

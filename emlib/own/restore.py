@@ -25,9 +25,10 @@ from emlib.em.loop import run_em
 from emlib.operators import Measurements
 from emlib.own import plan as planning
 from emlib.own.crops import cut, windows
+from emlib.own.filters import methods
 from emlib.own.order import Found, Order, find
 from emlib.own.plan import JUDGED, SHOWN, OwnPlan
-from emlib.own.repair import draws, measurements
+from emlib.own.repair import draws, measurements, solver_steps
 from emlib.own.withheld import Judgement, judge_filters, mend, questions
 from emlib.posterior import mmps
 from emlib.runs.presets import Preset
@@ -73,7 +74,7 @@ class Done:
         """A picture by the best filter, [C, H, W] on [-1, 1]."""
         name = self.judgement.filter
         f = self.found
-        return mend(name, f.y[i], f.seen[i], f.noise_std, self.judgement.strengths[name])
+        return mend(name, f.y[i], f.seen[i], f.noise_std, self.judgement.strengths[name], f.frame)
 
 
 def restore(order: Order) -> Iterator[Progress | Iteration | Done]:
@@ -98,16 +99,17 @@ def _restore(
 ) -> Iterator[Progress | Iteration | Done]:
     schedule, p = linear_schedule().to(device), plan.sizes(found.y[0].shape[0])
     y, kept, asked = _squares(found, plan, order.seed)
-    m = measurements(list(y), list(kept), found.noise_std, range(len(y))).on(device)
+    m = measurements(list(y), list(kept), found.noise_std, range(len(y)), found.frame).on(device)
     ends = begin + 60 * order.minutes - plan.em.seconds["scores"]
     start, progress, last = _start(order, found, plan, m, schedule), [], None
     settings = replace(p.em, seed=order.seed)
-    loop = run_em(m, start, p.unet, schedule, lambda prior, k: partial(mmps, steps=p.e_steps), settings, folder / "em")
+    sampler = partial(mmps, steps=p.e_steps, cg_steps=solver_steps(found.frame))
+    loop = run_em(m, start, p.unet, schedule, lambda prior, k: sampler, settings, folder / "em")
     for event in until(loop, ends):
         if isinstance(event, Iteration):
             last = event
             if event.iteration:
-                progress.append((event.iteration, _withheld_error(event.reconstructions, y, asked, found.noise_std)))
+                progress.append((event.iteration, _withheld_error(event.reconstructions, y, asked, found)))
         yield event
     if last is None or not isinstance(last.prior, torch.nn.Module):
         raise ValueError(f"no prior was finished in {order.minutes:g} minutes; the same command goes on, with more")
@@ -124,11 +126,15 @@ def _restore(
 
 
 def _squares(found: Found, plan: OwnPlan, seed: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Squares of the broken pictures: y, what EM may look at, and what is withheld."""
-    where = windows(found.sizes, plan.side, plan.em.observations, seed)[: plan.em.observations]
-    masks = ([x.float() for x in part] for part in (found.kept, found.asked))
-    kept, asked = (cut(part, where, plan.side).bool() for part in masks)
-    return cut(found.y, where, plan.side), kept, asked
+    """Squares of the broken pictures: y, what EM may look at, and what is withheld.
+
+    A square of the picture is larger than its measurement by the kernel; that of a long kernel is no square.
+    """
+    height, width = (plan.side - n for n in found.frame.border)
+    where = windows(found.sizes, max(height, width), plan.em.observations, seed)[: plan.em.observations]
+    parts = ([x.float() for x in part] for part in (found.y, found.kept, found.asked))
+    y, kept, asked = (cut(part, where, max(height, width))[..., :height, :width] for part in parts)
+    return y.contiguous(), kept.bool(), asked.bool()
 
 
 def _start(order: Order, found: Found, plan: OwnPlan, m: Measurements, schedule: Schedule) -> Tensor | Eps:
@@ -139,7 +145,7 @@ def _start(order: Order, found: Found, plan: OwnPlan, m: Measurements, schedule:
         good, count = found.clean, plan.clean
     else:
         good = [
-            mend("total variation" if found.noise_std else "smooth filling", y, seen, found.noise_std, 1.0)
+            mend(methods(found.noise_std, found.frame)[0].name, y, seen, found.noise_std, 1.0, found.frame)
             for y, seen in islice(zip(found.y, found.kept, strict=True), 200)
         ]
         count = plan.em.observations
@@ -147,10 +153,11 @@ def _start(order: Order, found: Found, plan: OwnPlan, m: Measurements, schedule:
     return cut(good, where, plan.side)[:count]
 
 
-def _withheld_error(x: Tensor, y: Tensor, asked: Tensor, noise_std: float) -> float:
+def _withheld_error(x: Tensor, y: Tensor, asked: Tensor, found: Found) -> float:
     """Mean squared error at the withheld pixels of squares, less the noise's."""
+    mean = found.frame.operator(torch.ones_like(asked, dtype=x.dtype))(x.contiguous())
     where = asked.expand_as(y)
-    return float((x - y)[where].square().mean()) - noise_std**2
+    return float((mean - y)[where].square().mean()) - found.noise_std**2
 
 
 def _judged(
@@ -162,9 +169,9 @@ def _judged(
         .sort()
         .values.tolist()
     )
-    asked = questions(found.y, found.seen, found.asked, found.noise_std, order.seed)
+    asked = questions(found.y, found.seen, found.asked, found.frame, found.noise_std, order.seed)
     y, seen, noise_std = [q.y for q in asked], [q.seen for q in asked], asked[0].noise_std
-    how = (noise_std, plan.side, p.unet.stride, p.e_steps, plan.draws, order.seed, "judge", p.em.e_batch)
+    how = (found.frame, noise_std, plan.side, p.unet.stride, p.e_steps, plan.draws, order.seed, "judge", p.em.e_batch)
     mean, one = {}, {}
     for i, x in draws(prior, schedule, y, seen, some, *how):
         mean[i], one[i] = (asked[i].error(z) for z in (x.mean(0), x[0]))
@@ -193,7 +200,17 @@ def _repaired(
     left = [i for i, file in done.repairs.items() if not file.is_file()]
     ready = len(found.y) - len(left)
     yield Progress(p.em.iterations + 1, "repairs", ready, len(found.y))
-    how = (found.noise_std, plan.side, p.unet.stride, p.e_steps, plan.draws, order.seed, "repair", p.em.e_batch)
+    how = (
+        found.frame,
+        found.noise_std,
+        plan.side,
+        p.unet.stride,
+        p.e_steps,
+        plan.draws,
+        order.seed,
+        "repair",
+        p.em.e_batch,
+    )
     for i, x in draws(prior, schedule, found.y, found.seen, left, *how):
         with atomic_file(done.repairs[i]) as part:
             save_file({"mean": x.mean(0), "std": x.std(0), "draw": x[0].contiguous()}, part)

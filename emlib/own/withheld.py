@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from emlib.own.blur import Frame
 from emlib.own.filters import methods
 from emlib.runtime.rng import streams
 
@@ -59,6 +60,7 @@ class Question:
         split: [C, H, W], y - z / a.
         std: standard deviation of the picture's own noise.
         missing: share of the pixels that nobody saw.
+        frame: how the picture was blurred; its answer is blurred likewise, since the rest nobody measured.
     """
 
     y: Tensor
@@ -69,21 +71,32 @@ class Question:
     split: Tensor
     std: float
     missing: float
+    frame: Frame
 
     def error(self, x: Tensor) -> float:
         """Mean squared error of an answer [C, H, W] over the whole picture, as far as it can be told."""
-        found = 0.0
-        if self.missing:
-            # E|x - y|^2 = E|x - x_0|^2 + std^2 at a pixel that x knows nothing of
-            found += self.missing * (_mse(x, self.withheld, self.asked) - self.std**2)
+        found, Ax = 0.0, self.frame.seen_through(x)
+        if self.hidden:
+            # E|A x - y|^2 = E|A x - A x_0|^2 + std^2 at a pixel that x knows nothing of
+            found += self.hidden * (_mse(Ax, self.withheld, self.asked) - self.std**2)
         if self.std:
-            # E|x - (y - z / a)|^2 = E|x - x_0|^2 + std^2 (1 + 1 / a^2)
-            found += (1 - self.missing) * (_mse(x, self.split, self.seen) - self.std**2 * (1 + SPLIT**-2))
+            # E|A x - (y - z / a)|^2 = E|A x - A x_0|^2 + std^2 (1 + 1 / a^2)
+            found += (1 - self.hidden) * (_mse(Ax, self.split, self.seen) - self.std**2 * (1 + SPLIT**-2))
         return found
+
+    @property
+    def hidden(self) -> float:
+        """Share of the answer that withheld pixels stand for; all of it where there is a blur and no noise."""
+        return 1.0 if self.frame.kernel is not None and not self.std else self.missing
 
 
 def questions(
-    y: Sequence[Tensor], seen: Sequence[Tensor], asked: Sequence[Tensor], noise_std: float, seed: int
+    y: Sequence[Tensor],
+    seen: Sequence[Tensor],
+    asked: Sequence[Tensor],
+    frame: Frame,
+    noise_std: float,
+    seed: int,
 ) -> list[Question]:
     """What each picture's answer will be held against.
 
@@ -91,6 +104,7 @@ def questions(
         y: [C, H, W] of each picture on [-1, 1].
         seen: [1, H, W] bool of each, what was measured.
         asked: [1, H, W] bool of each, what is withheld of it.
+        frame: how they were blurred, if they were.
         noise_std: standard deviation of the noise on [-1, 1].
         seed: seed of the fresh noise.
     """
@@ -98,14 +112,17 @@ def questions(
     for one, mask, out, g in zip(y, seen, asked, streams(seed, "split", range(len(y))), strict=True):
         z = noise_std * torch.randn(one.shape, generator=g)
         missing = 1 - float(mask.float().mean())
-        kept = mask & ~out if missing else mask  # where nothing is missing, nothing need be withheld
+        pure = not missing and noise_std > 0  # noise alone is judged by its split, and nothing need be withheld
+        kept = mask if pure else mask & ~out
         std = noise_std * (1 + SPLIT**2) ** 0.5
-        found.append(Question((one + SPLIT * z) * kept, kept, std, one, out, one - z / SPLIT, noise_std, missing))
+        found.append(
+            Question((one + SPLIT * z) * kept, kept, std, one, out, one - z / SPLIT, noise_std, missing, frame)
+        )
     return found
 
 
 def _mse(x: Tensor, y: Tensor, where: Tensor) -> float:
-    return float((x - y)[where.expand_as(y)].square().mean())
+    return float((x - y)[where.expand_as(y)].square().nanmean())
 
 
 @dataclass(frozen=True)
@@ -148,9 +165,9 @@ class Judgement:
 def judge_filters(asked: Sequence[Question]) -> tuple[dict[str, tuple[float, ...]], dict[str, float]]:
     """Errors of each classical method at its best strength, and that strength."""
     errors, strengths = {}, {}
-    for method in methods(asked[0].noise_std):
+    for method in methods(asked[0].noise_std, asked[0].frame):
         tried = {
-            strength: tuple(q.error(mend(method.name, q.y, q.seen, q.noise_std, strength)) for q in asked)
+            strength: tuple(q.error(mend(method.name, q.y, q.seen, q.noise_std, strength, q.frame)) for q in asked)
             for strength in method.strengths
         }
         strengths[method.name] = min(tried, key=lambda s: float(np.mean(tried[s])))
@@ -158,8 +175,8 @@ def judge_filters(asked: Sequence[Question]) -> tuple[dict[str, tuple[float, ...
     return errors, strengths
 
 
-def mend(name: str, y: Tensor, seen: Tensor, noise_std: float, strength: float) -> Tensor:
+def mend(name: str, y: Tensor, seen: Tensor, noise_std: float, strength: float, frame: Frame) -> Tensor:
     """One picture by the classical method of this name, [C, H, W] on [-1, 1]."""
-    method = next(m for m in methods(noise_std) if m.name == name)
+    method = next(m for m in methods(noise_std, frame) if m.name == name)
     done = method.mend(y.numpy(), seen[0].numpy(), noise_std, strength)
     return torch.from_numpy(np.asarray(done, dtype=np.float32)).clamp(-1, 1)
