@@ -243,3 +243,16 @@ def test_the_split_of_a_mapped_folder_is_that_of_its_pixels(album):
     x = torch.cat([split.clean, split.corrupted, split.held_out])
     ours = ((x + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
     assert sorted(map(bytes, ours)) == sorted(map(bytes, pixels))
+
+
+@pytest.mark.parametrize("palette", [False, True])
+def test_a_picture_with_gaps_is_refused_and_told_where_to_go(tmp_path, palette):
+    for i in range(12):
+        Image.fromarray(np.full((9, 9, 4), 200, np.uint8)).save(tmp_path / f"{i}.png")
+    assert len(emlib.load(str(tmp_path), size=8, channels=3).corrupted) == 10, "opaque: nothing is missing"
+    x = np.full((9, 9, 4), 200, np.uint8)
+    x[2, 3, 3] = 0
+    broken = Image.fromarray(x)
+    (broken.quantize() if palette else broken).save(tmp_path / "broken.png")
+    with pytest.raises(ValueError, match="has transparent pixels, so it is broken already.*emlib restore"):
+        emlib.load(str(tmp_path), size=8, channels=3)

@@ -20,7 +20,8 @@ from emlib.runtime.distributed import ranks
 def add_arguments(sub: argparse.ArgumentParser, strangers: Strangers) -> None:
     """The words of ``emlib restore``."""
     sub.add_argument("broken", type=Path, help="folder of broken pictures, or one picture")
-    sub.add_argument("--out", type=Path, required=True, help="folder for repaired pictures, prior, numbers and report")
+    out = "folder for repaired pictures, prior, numbers and report (default: BROKEN-repaired, beside it)"
+    sub.add_argument("--out", type=Path, help=out)
     sub.add_argument("--clean", type=Path, help="folder of a few good pictures of the same kind")
     said = "what EM begins with (default: clean where --clean is given, else preprocessed)"
     sub.add_argument("--start", choices=STARTS, help=said)
@@ -50,6 +51,8 @@ def order_of(args: argparse.Namespace) -> Order:
         except ValueError:
             raise ValueError(f"--noise takes a number or auto, got {args.noise!r}") from None
     start = args.start or ("clean" if args.clean else "preprocessed")
+    whole = args.broken.resolve()
+    args.out = args.out or whole.with_name(f"{whole.name}-repaired")
     names = ("broken", "out", "clean", "minutes", "blur", "missing", "masks", "truth", "draws", "seed")
     return Order(**{name: getattr(args, name) for name in names}, noise=noise, start=start)
 

@@ -175,10 +175,29 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+class BrokenPicture(ValueError):
+    """A picture with gaps where a clean one is wanted."""
+
+
+def has_gaps(image: Image.Image) -> bool:
+    """Whether a picture has a pixel that is more than half transparent, as a missing one."""
+    if "A" not in image.getbands() and "transparency" not in image.info:
+        return False
+    lowest, _ = image.convert("RGBA").getchannel("A").getextrema()
+    return int(lowest) < 128  # type: ignore[arg-type]
+
+
 def _picture(path: Path, size: int, channels: int) -> np.ndarray:
     try:
         with Image.open(path) as image:
+            if has_gaps(image):
+                raise BrokenPicture(
+                    f"{path} has transparent pixels, so it is broken already. This road takes clean pictures and "
+                    f"breaks them itself; for your own broken ones there is `python -m emlib restore {path.parent}`"
+                )
             fitted = ImageOps.fit(image.convert(MODES[channels]), (size, size))
+    except BrokenPicture:
+        raise
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"{path} cannot be read as a picture ({error}); get it anew, or remove it") from error
     return np.asarray(fitted).reshape(size, size, channels)

@@ -107,7 +107,9 @@ class RunFolder:
     def prior(self, k: int) -> UNet | None:
         """The network after iteration k, if it is there."""
         file = self.path and self.path / f"prior_{k:02d}.safetensors"
-        return load_unet(file).to(memory_format=torch.channels_last) if file and file.is_file() else None
+        if not file or not file.is_file():
+            return None
+        return load_unet(file).to(memory_format=torch.channels_last).requires_grad_(False)
 
     def save_prior(self, k: int, model: UNet) -> None:
         """Keeps the network after iteration k; the snapshot of its training is not needed any more."""

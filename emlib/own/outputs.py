@@ -18,7 +18,7 @@ from emlib.runs.record import write_result
 from emlib.unet import UNet, save_unet
 
 
-def write_all(done: Done, command: str, seconds: float) -> Iterator[Path]:
+def write_all(done: Done, command: str = "emlib.own.restore", seconds: float = 0.0) -> Iterator[Path]:
     """Writes all that was made; yields each file.
 
     ``repaired`` holds what is recommended, ``draw`` a single draw of each picture, both under the pictures' own names.

@@ -17,9 +17,11 @@ from emlib.runtime.files import write_json
 
 OVERLAP = 4
 """Squares that each pixel lies in, on average, where squares are plenty."""
+START = 0.25
+"""Share of the updates for the first prior, which learns from as many pictures as all others."""
 DRAWS = range(2, 9)
 """Draws of each picture, at least and at most."""
-SHARE = 0.35
+SHARE = 0.2
 """Share of the time for the repairs themselves, where more draws than the fewest are made."""
 JUDGED = 24
 """Pictures that judge, at most."""
@@ -46,7 +48,7 @@ class OwnPlan:
     def sizes(self, channels: int) -> Preset:
         """As a preset: all that EM is told."""
         p = self.em.sizes(base(self.side, channels, self.clean or 1, 1))
-        return p if self.clean else replace(p, em=replace(p.em, clean_copies=0))
+        return replace(p, em=replace(p.em, clean_copies=0))  # what EM begins with is not all clean
 
 
 def base(side: int, channels: int, clean: int, held_out: int) -> Preset:
@@ -82,7 +84,8 @@ def make_plan(order: Order, found: Found, device: str, begin: float) -> OwnPlan:
     affordable = int(SHARE * 60 * order.minutes / (whole * timed(BUDGETS[-1]).picture))
     draws = order.draws or min(DRAWS[-1], max(DRAWS[0], affordable))
     p = base(side, channels, max(clean, 1), round(whole * draws))
-    return OwnPlan(plan_minutes(p, order.minutes, there, timed, time.perf_counter() - begin), side, clean, draws)
+    shares = plan_minutes(p, order.minutes, there, timed, time.perf_counter() - begin, START)
+    return OwnPlan(shares, side, clean, draws)
 
 
 def kept(folder: Path) -> OwnPlan | None:

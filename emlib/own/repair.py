@@ -14,7 +14,7 @@ from emlib.operators import Measurements
 from emlib.own.blur import Frame
 from emlib.own.crops import padded
 from emlib.own.tiles import starts, tiled
-from emlib.posterior import Sampler, mmps, reconstruct
+from emlib.posterior import BLOCK, Sampler, mmps, reconstruct
 from emlib.runtime.rng import streams
 from emlib.schedule import Schedule
 
@@ -67,7 +67,7 @@ def draws(
         steps: network calls of a draw.
         count: draws of each picture.
         seed, purpose: key the random streams, as for :func:`emlib.reconstruct`.
-        batch: small pictures at a time.
+        batch: squares at a time; a small picture counts as its share of them.
 
     Yields:
         (number of the picture, [count, C, H, W] on [-1, 1], on the CPU).
@@ -81,7 +81,8 @@ def draws(
         fit = [[padded(x[i], height - down, width - across) for i in rows] for x in (y, seen)]
         m = measurements(fit[0], fit[1], noise_std, rows, frame).on(device)
         if height * width <= WHOLE:
-            found = _together(model, schedule, m, sampler, rows, count, seed, purpose, batch)
+            at_once = max(BLOCK, batch * side**2 // (height * width))
+            found = _together(model, schedule, m, sampler, rows, count, seed, purpose, at_once)
         else:
             large = tiled(model, 2 * side, side // 2)
             found = (

@@ -6,7 +6,7 @@ As a generator, like EM itself: it yields what EM yields, and at the end :class:
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
@@ -37,6 +37,9 @@ from emlib.runtime.device import pick_device
 from emlib.runtime.files import atomic_file
 from emlib.runtime.precision import quick
 from emlib.schedule import Schedule, linear_schedule
+
+FILTERED = 200
+"""Pictures that a filter mends for EM to begin with, at most."""
 
 
 @dataclass
@@ -119,8 +122,9 @@ def _restore(
     done = Done(
         order, found, plan, last.prior, progress, judgement, samples, float("nan"), last.iteration < p.em.iterations
     )
-    if isinstance(start, Tensor) and order.start == "clean":
-        done.copies = nearness(samples, start) / nearness(last.reconstructions[:SHOWN], start) if progress else 0.0
+    if isinstance(start, Tensor) and order.start == "clean" and progress:
+        good = start[: plan.clean]
+        done.copies = nearness(samples, good) / nearness(last.reconstructions[:SHOWN], good)
     yield from _repaired(order, found, plan, p, prior, schedule, folder, done)
     yield done
 
@@ -138,19 +142,27 @@ def _squares(found: Found, plan: OwnPlan, seed: int) -> tuple[Tensor, Tensor, Te
 
 
 def _start(order: Order, found: Found, plan: OwnPlan, m: Measurements, schedule: Schedule) -> Tensor | Eps:
-    """What EM begins with: clean squares, filtered ones, or a Gaussian."""
+    """What EM begins with: squares that a filter mended, clean ones first where there are any; or a Gaussian.
+
+    Filtered pictures are not good, but there are many, and nearer to the truth than what a prior of a few dozen clean
+    ones would draw.
+    """
     if order.start == "gaussian":
         return fit_gaussian(m, schedule)
+    filtered = [
+        mend(methods(found.noise_std, found.frame)[-1].name, y, seen, found.noise_std, 1.0, found.frame)
+        for y, seen in islice(zip(found.y, found.kept, strict=True), FILTERED)
+    ]
+    squares = _cut(filtered, plan.side, plan.em.observations, order.seed + 2)
     if order.start == "clean":
-        good, count = found.clean, plan.clean
-    else:
-        good = [
-            mend(methods(found.noise_std, found.frame)[0].name, y, seen, found.noise_std, 1.0, found.frame)
-            for y, seen in islice(zip(found.y, found.kept, strict=True), 200)
-        ]
-        count = plan.em.observations
-    where = windows([(x.shape[-2], x.shape[-1]) for x in good], plan.side, count, order.seed + 1)
-    return cut(good, where, plan.side)[:count]
+        squares = torch.cat([_cut(found.clean, plan.side, plan.clean, order.seed + 1), squares])
+    return squares
+
+
+def _cut(pictures: Sequence[Tensor], side: int, count: int, seed: int) -> Tensor:
+    """Squares of whole pictures."""
+    sizes = [(x.shape[-2], x.shape[-1]) for x in pictures]
+    return cut(pictures, windows(sizes, side, count, seed)[:count], side)
 
 
 def _withheld_error(x: Tensor, y: Tensor, asked: Tensor, found: Found) -> float:

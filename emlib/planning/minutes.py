@@ -100,7 +100,14 @@ class Plan:
         ]
 
 
-def plan_minutes(p: Preset, minutes: float, there: int, timed: Callable[[Budget], Speeds], spent: float = 0.0) -> Plan:
+def plan_minutes(
+    p: Preset,
+    minutes: float,
+    there: int,
+    timed: Callable[[Budget], Speeds],
+    spent: float = 0.0,
+    start: float = FIRST,
+) -> Plan:
     """The sizes that a task of this preset may have in the time.
 
     Args:
@@ -109,6 +116,7 @@ def plan_minutes(p: Preset, minutes: float, there: int, timed: Callable[[Budget]
         there: broken pictures that there are.
         timed: budget -> what its work takes (:func:`timed_here`, :func:`counted`).
         spent: seconds that are gone already.
+        start: share of the updates for the first prior.
 
     Raises:
         ValueError: if the time does not suffice for the smallest network.
@@ -135,7 +143,7 @@ def plan_minutes(p: Preset, minutes: float, there: int, timed: Callable[[Budget]
         least = p.held_out * s.picture + budget.iterations * (min(there, p.clean) * s.picture + 20 * s.update)
         need = (least / (1 - SCORING) + spent) / (1 - SLACK) / 60
         raise ValueError(f"{minutes:g} minutes are too few for EM on this device; it takes about {need:.2g} at least")
-    first, last = max(1, int(FIRST * updates)), max(1, int(LAST * updates))
+    first, last = max(1, int(start * updates)), max(1, int(LAST * updates))
     between = max(1, (updates - first - last) // (budget.iterations - 1))
     seconds = {
         "first prior": first * s.update,
