@@ -5,6 +5,7 @@ its name here carries the features: FD-AlexNet. FID is kept for the Inception ne
 """
 
 from emlib.metrics.alexnet import alexnet_features, alexnet_missing, alexnet_path, fd_alexnet, lpips_distance
+from emlib.metrics.calibration import coverage, ranks
 from emlib.metrics.fid import inception_missing
 from emlib.metrics.frechet import frechet_distance
 from emlib.metrics.image import alternation, check_pair, psnr, ssim
@@ -18,12 +19,14 @@ __all__ = [
     "alexnet_path",
     "alternation",
     "check_pair",
+    "coverage",
     "fd_alexnet",
     "features_or_none",
     "frechet_distance",
     "inception_missing",
     "lpips_distance",
     "psnr",
+    "ranks",
     "ssim",
     "with_floor",
     "with_interval",
