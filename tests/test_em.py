@@ -178,13 +178,18 @@ def test_a_finished_run_is_read_not_repeated(tiny, schedule, tmp_path):
 
 
 def test_finished_shards_and_updates_are_not_done_again(tiny, schedule, tmp_path):
-    for event in em(tiny, schedule, tmp_path):
+    stopped = em(tiny, schedule, tmp_path)  # held, so that it looks as after kill -9
+    for event in stopped:
         if isinstance(event, emlib.Progress) and (event.iteration, event.stage, event.done) == (1, "M-step", 3):
             break
     assert (tmp_path / "training_01.safetensors").is_file()
-    again = [event for event in em(tiny, schedule, tmp_path) if isinstance(event, emlib.Progress)]
+    again = em(tiny, schedule, tmp_path)
+    first = next(event for event in again if isinstance(event, emlib.Progress))
     # the snapshot after two updates is gone on from
-    assert (again[0].iteration, again[0].stage, again[0].done) == (1, "M-step", 3)
+    assert (first.iteration, first.stage, first.done) == (1, "M-step", 3)
+    again.close()  # a caller who stops properly loses nothing
+    first = next(event for event in em(tiny, schedule, tmp_path) if isinstance(event, emlib.Progress))
+    assert (first.iteration, first.stage, first.done) == (1, "M-step", 4)
 
     for event in em(tiny, schedule, tmp_path / "e"):
         # the first picture of the second shard: the first shard's four are on disk
