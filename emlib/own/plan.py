@@ -23,7 +23,7 @@ DRAWS = range(2, 9)
 """Draws of each picture, at least and at most."""
 SHARE = 0.2
 """Share of the time for the repairs themselves, where more draws than the fewest are made."""
-JUDGED = 24
+JUDGED = 48
 """Pictures that judge, at most."""
 SHOWN = 64
 """Squares drawn from the last prior: the report shows them, and compares them with the clean ones."""
