@@ -14,6 +14,7 @@ import emlib
 from emlib.cli.main import main
 from emlib.own import order, plan
 from emlib.own import restore as module
+from emlib.own.outputs import scores
 from emlib.planning import minutes
 from emlib.planning.budgets import Budget, Speeds
 
@@ -206,3 +207,12 @@ def test_blurred_pictures_are_sharpened_in_their_own_frame(folders):
     assert ways[2:5] == ["Richardson-Lucy", "Wiener filter", "unsupervised Wiener filter"]
     assert Image.open("out/repaired/0.png").size == Image.open("blurred/0.png").size
     assert main([*words[:-1], "lens"]) == 2
+
+
+def test_large_pictures_are_scored_at_their_own_size():
+    """Shrunk to 64 pixels, fine noise would be gone before LPIPS looks."""
+    x = emlib.data.pixels.from_bytes(picture(0, 128, 128)[None])
+    noisy = (x + 0.2 * emlib.runtime.rng.randn(emlib.streams(0, "test", [0]), (1, 128, 128))).clamp(-1, 1)
+    found = scores(noisy, x)
+    assert found["LPIPS"] == pytest.approx(float(emlib.lpips_distance(noisy, x, None)))
+    assert found["LPIPS"] > 1.5 * float(emlib.lpips_distance(noisy, x))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from emlib.metrics import summary
+from emlib.metrics import alexnet_missing, lpips_distance, psnr
 from emlib.own.pictures import Picture
 from emlib.own.reading import read_folder
 from emlib.own.report import sentences, write_report
@@ -60,8 +60,17 @@ def against_truth(done: Done) -> dict[str, dict[str, float]]:
         mean, _, draw = done.repaired(i)
         ways = {"mean": mean, "draw": draw, done.judgement.filter: done.filtered(i), "broken": done.found.y[i]}
         for way, x in ways.items():
-            found.setdefault(way, []).append(summary.against_truth(x[None], truth[None]))
+            found.setdefault(way, []).append(scores(x[None], truth[None]))
     return {way: {key: sum(row[key] for row in rows) / len(rows) for key in rows[0]} for way, rows in found.items()}
+
+
+def scores(x: Tensor, truth: Tensor) -> dict[str, float]:
+    """PSNR and, where AlexNet is at hand, LPIPS at the pictures' own size; smaller ones are enlarged to 64 pixels."""
+    row = {"PSNR": float(psnr(x, truth).mean())}
+    if not alexnet_missing():
+        size = None if min(x.shape[-2:]) >= 64 else 64
+        row["LPIPS"] = float(lpips_distance(x, truth, size).mean())
+    return row
 
 
 def _settings(done: Done) -> dict[str, object]:

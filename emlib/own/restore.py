@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -228,10 +227,3 @@ def _repaired(
             save_file({"mean": x.mean(0), "std": x.std(0), "draw": x[0].contiguous()}, part)
         ready += 1
         yield Progress(p.em.iterations + 1, "repairs", ready, len(found.y))
-
-
-def scores(x: Tensor, truth: Tensor) -> dict[str, Any]:
-    """PSNR, SSIM and LPIPS of a picture against its original, [C, H, W] on [-1, 1]; for ``--truth`` alone."""
-    from emlib.metrics import summary
-
-    return summary.against_truth(x[None], truth[None])
