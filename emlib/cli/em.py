@@ -17,10 +17,11 @@ from emlib.data.datasets import load
 from emlib.em.events import Iteration, Progress
 from emlib.em.loop import EStep, run_em
 from emlib.metrics import alexnet, summary
+from emlib.metrics.summary import CROWD
 from emlib.planning.budgets import CARDS, counted, timed_here
 from emlib.planning.checks import checks, refuse
 from emlib.planning.dry_run import dry_run, em_stages
-from emlib.planning.minutes import CROWD, Plan, keep_plan, kept_plan, observations_there, plan_minutes
+from emlib.planning.minutes import Plan, keep_plan, kept_plan, observations_there, plan_minutes
 from emlib.posterior import reconstruct
 from emlib.runs.build import draw_samples, e_step_of, start_of, task_of
 from emlib.runs.job import Job, job_of

@@ -8,10 +8,11 @@ from pathlib import Path
 
 from emlib.cli.words import Strangers
 from emlib.own.blur import NAMED
-from emlib.own.order import STARTS, Order
+from emlib.own.order import Order
 from emlib.own.outputs import write_all
 from emlib.own.report import sentences
 from emlib.own.restore import Done, restore
+from emlib.runs.job import STARTS
 from emlib.runs.progress import bars, lines, shows_bars
 from emlib.runs.record import command_line
 from emlib.runtime.distributed import ranks

@@ -17,6 +17,7 @@ from emlib.experiments.config import Experiment, here
 from emlib.experiments.methods import METHODS
 from emlib.experiments.table import keep_pictures
 from emlib.metrics import alexnet, summary
+from emlib.metrics.summary import CROWD
 from emlib.posterior import find_sampler
 from emlib.runs.build import draw_samples
 from emlib.runs.record import provenance
@@ -28,10 +29,6 @@ from emlib.unet import UNet, save_unet
 
 LAST_DRAWS = "FD-AlexNet of the last E-step"
 """Column: how far from real pictures is what the last M-step was given; what its prior draws has its own column."""
-
-
-CROWD = 10_000
-"""Real pictures that a Fréchet distance is taken to, at most."""
 
 
 def run_missing(

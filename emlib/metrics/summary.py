@@ -9,6 +9,9 @@ from emlib.metrics.alexnet import alexnet_features, lpips_distance
 from emlib.metrics.frechet import frechet_distance
 from emlib.metrics.image import psnr, ssim
 
+CROWD = 10_000
+"""Real pictures that a Fréchet distance is taken to, at most."""
+
 
 def against_truth(x: Tensor, truth: Tensor) -> dict[str, float]:
     """PSNR in dB and, where AlexNet is at hand, LPIPS: means over pictures [N, C, H, W] on [-1, 1]."""

@@ -2,7 +2,6 @@ r"""What ``emlib restore`` is told, and what it finds: pictures on one scale, ga
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,13 +15,12 @@ from emlib.own.pictures import Picture, Trouble
 from emlib.own.reading import read_folder
 from emlib.own.scale import Scale, find_scale
 from emlib.own.withheld import withhold
+from emlib.runs.job import STARTS
 
 SMALLEST = 16
 """Least height and width of a picture that is repaired, in pixels."""
 SIDES = (32, 48, 64)
 """Sides of the squares that a network may be trained on."""
-STARTS = ("clean", "gaussian", "preprocessed")
-"""What EM begins with: squares of the clean pictures, or without any, as in chapter 13."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +33,7 @@ class Order:
         clean: folder of a few good pictures of the same kind, if there are any.
         blur: word for a kernel (:func:`emlib.own.blur.kernel_of`); empty where nothing is blurred.
         noise: standard deviation of the noise in the files' own units; None to have it estimated, 0 for none.
-        start: one of :data:`STARTS`.
+        start: one of :data:`emlib.runs.job.STARTS`.
         minutes: how long it may take.
         missing: value that stands for a missing pixel, if one does.
         masks: folder of masks, white where a pixel was seen.
@@ -172,8 +170,3 @@ def _tensor(picture: Picture, scale: Scale, channels: int) -> Tensor:
     """[C, H, W] on [-1, 1]; a grey picture among colour ones gets three equal channels."""
     x = scale.to_unit(picture.pixels).nan_to_num(0.0)
     return x.expand(channels, -1, -1).clone()
-
-
-def names(pictures: Sequence[Picture]) -> list[str]:
-    """Names of pictures, as a reader knows them."""
-    return [picture.name for picture in pictures]

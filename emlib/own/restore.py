@@ -54,6 +54,7 @@ class Done:
         copies: how near they are to clean squares, as a share of how near repaired ones are; nan without clean ones.
         stopped: whether the clock stopped training.
         repairs: number of a picture -> its draws' mean, standard deviation, and one draw, [3, C, H, W]; on disk.
+        mended: number of a picture -> what the best filter made of it, as far as somebody has asked.
     """
 
     order: Order
@@ -66,6 +67,7 @@ class Done:
     copies: float
     stopped: bool
     repairs: dict[int, Path] = field(default_factory=dict)
+    mended: dict[int, Tensor] = field(default_factory=dict)
 
     def repaired(self, i: int) -> tuple[Tensor, Tensor, Tensor]:
         """Mean, standard deviation and one draw of a picture, [C, H, W] each on [-1, 1]."""
@@ -74,9 +76,10 @@ class Done:
 
     def filtered(self, i: int) -> Tensor:
         """A picture by the best filter, [C, H, W] on [-1, 1]."""
-        name = self.judgement.filter
-        f = self.found
-        return mend(name, f.y[i], f.seen[i], f.noise_std, self.judgement.strengths[name], f.frame)
+        if i not in self.mended:  # files, scores and report ask for the same
+            name, f = self.judgement.filter, self.found
+            self.mended[i] = mend(name, f.y[i], f.seen[i], f.noise_std, self.judgement.strengths[name], f.frame)
+        return self.mended[i]
 
 
 def restore(order: Order) -> Iterator[Progress | Iteration | Done]:

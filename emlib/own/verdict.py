@@ -3,6 +3,7 @@ r"""What a report says in words, from what can be known without the truth."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import log10
 
 from emlib.own.withheld import Judgement
 
@@ -37,7 +38,7 @@ def progress(errors: Sequence[float], stopped: bool) -> str:
         return "The clock stopped training before its last M-step was done: the same command goes on there."
     if len(errors) < 2 or min(errors) <= 0:
         return "Too few iterations to tell whether more time would help."
-    gained = 10 * _log10(errors[-2] / errors[-1])
+    gained = 10 * log10(errors[-2] / errors[-1])
     if gained > GAIN:
         return f"More time would help: the last iteration still gained {gained:.2f} dB on withheld pixels."
     if gained < -GAIN:
@@ -66,9 +67,3 @@ def start(word: str) -> str:
         if word == "preprocessed"
         else "EM began without a clean picture, from a Gaussian fitted to the broken ones"
     ) + ": it keeps what that start cannot tell from detail. A few dozen good pictures would help most."
-
-
-def _log10(x: float) -> float:
-    from math import log10
-
-    return log10(max(x, 1e-12))

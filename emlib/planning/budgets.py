@@ -2,7 +2,6 @@ r"""Networks and what they cost in seconds: here, timed, and on a card that is n
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,8 +13,9 @@ from emlib.operators import measure, random_mask
 from emlib.planning.cost import DEVICES, sustained
 from emlib.planning.counting import live_bytes, network_cost
 from emlib.posterior import GPU_BATCH, mmps, reconstruct
-from emlib.runs.presets import Preset
-from emlib.runtime.device import synchronize
+from emlib.runs.presets import PRESETS, Preset
+from emlib.runtime.device import median_seconds
+from emlib.runtime.graphs import WARM
 from emlib.runtime.precision import FLOAT32, Speed, quick
 from emlib.schedule import linear_schedule
 from emlib.training import train
@@ -46,32 +46,17 @@ class Budget:
 
 
 BUDGETS = (
-    Budget(
-        "large",
-        UNetConfig(
-            channels=(128, 256, 256, 256),
-            blocks=2,
-            attention=(False, True, False, False),
-            patch=1,
-            dropout=0.1,
-            groups=32,
-        ),
-        batch=256,
-        lr=5e-4,
-        least=20_000,
-        iterations=5,
-        e_steps=20,
-    ),
+    Budget("large", PRESETS["paper"].unet, batch=256, lr=5e-4, least=20_000, iterations=5, e_steps=20),
     Budget(
         "medium",
-        UNetConfig(channels=(128, 192), blocks=2, attention=(False, True), groups=32, refine=16),
+        replace(PRESETS["colab"].unet, dropout=0.0),
         batch=256,  # on an H200 an update takes 22 ms, one of 128 takes 20
         lr=1e-3,
         least=4_000,
         iterations=4,
         e_steps=16,
     ),
-    Budget("small", UNetConfig(refine=16), batch=32, lr=2e-3, least=0, iterations=3, e_steps=12),
+    Budget("small", PRESETS["pocket"].unet, batch=32, lr=2e-3, least=0, iterations=3, e_steps=12),
 )
 """From large to small; the first one that the time suffices for is taken."""
 
@@ -102,6 +87,8 @@ def speeds() -> tuple[Speed, Speed]:
     return FLOAT32, Speed("float16")
 
 
+ROUNDS = 5
+"""Rounds that a median is taken of."""
 LONG = 0.5
 """Seconds of an update on a CPU from which on it is reckoned and not timed, since timing would take a minute."""
 
@@ -121,33 +108,26 @@ def timed_here(p: Preset, device: str) -> Callable[[Budget], Speeds]:
         x = torch.rand(budget.batch, cfg.in_channels, p.size, p.size, generator=g) * 2 - 1
         model = build_unet(cfg, 0).to(device)
         loop = train(model, schedule, x, 10**6, budget.batch, budget.lr, 0, speed=speed, optimizer="muon")
-        update = _median(lambda: next(loop), device, warm=5 if device == "cuda" else 1)
+        for _ in range(WARM + 1 if device == "cuda" else 0):  # until its kernels are recorded
+            next(loop)
+        update = median_seconds(lambda: next(loop), device, ROUNDS)
         fixed, steps = quick(model.eval().requires_grad_(False), e_speed), 2
         count = GPU_BATCH if device == "cuda" else 32
         many = x.repeat(-(-count // len(x)), 1, 1, 1)[:count]
         m = measure(many, random_mask(count, p.size, 0.5, 0), 0.0, 0).on(device)
         sampler = partial(mmps, steps=steps)
-        batch = _median(lambda: list(reconstruct(sampler, fixed, schedule, m, 0, "timing", count)), device, warm=1)
+        batch = median_seconds(
+            lambda: list(reconstruct(sampler, fixed, schedule, m, 0, "timing", count)), device, ROUNDS
+        )
         t = torch.zeros(count, dtype=torch.long, device=device)
         with torch.no_grad():
-            call = _median(lambda: fixed(many.to(device), t), device, warm=1)
+            call = median_seconds(lambda: fixed(many.to(device), t), device, ROUNDS)
         feature = 0.0
         if not alexnet.alexnet_missing():
-            feature = _median(lambda: alexnet.alexnet_features(many[:32]), "cpu", warm=1) / 32
+            feature = median_seconds(lambda: alexnet.alexnet_features(many[:32]), "cpu", ROUNDS) / 32
         return Speeds(update, batch * budget.e_steps / steps / count, call / count, feature)
 
     return timed
-
-
-def _median(work: Callable[[], object], device: str, warm: int, rounds: int = 5) -> float:
-    """Seconds of a piece of work: the median of some rounds after those that warm up."""
-    seconds = []
-    for _ in range(warm + rounds):
-        begin = time.perf_counter()
-        work()
-        synchronize(device)
-        seconds.append(time.perf_counter() - begin)
-    return sorted(seconds[warm:])[rounds // 2]
 
 
 def reckoned(p: Preset, rate: float) -> Callable[[Budget], Speeds]:

@@ -17,6 +17,7 @@ from pathlib import Path
 from emlib.data.datasets import part_sizes
 from emlib.data.decode import datasets_dir, pictures_below
 from emlib.data.sources import celeba_files
+from emlib.metrics.summary import CROWD
 from emlib.planning.budgets import BUDGETS, Budget, Speeds, speeds
 from emlib.planning.checks import FACES, KNOWN
 from emlib.posterior import GPU_BATCH
@@ -33,8 +34,6 @@ SLACK = 0.07
 """Share of the time kept back for reading pictures and for a machine that slows down."""
 SCORING = 0.15
 """Most of the time that samples for the Fréchet distance may take; there are fewer of them where that does not do."""
-CROWD = 10_000
-"""Real pictures that their distance is taken to, at most."""
 
 
 @dataclass(frozen=True)
