@@ -65,10 +65,11 @@ def run_missing(
         file, work = kept / f"{method}.json", folder / method
         if file.is_file():
             continue
-        resumed, start = work.exists(), time.perf_counter()
+        resumed, start, cores = work.exists(), time.perf_counter(), time.process_time()
         outcome = METHODS[method](Setting(p, task, schedule, seed, work, other))
         row = {"method": method, "seed": seed, "seconds": round(time.perf_counter() - start, 1)}
-        row |= {"threads": torch.get_num_threads()} if device == "cpu" else {}
+        if device == "cpu":  # where others compute beside it, its own processor time is the one to compare
+            row |= {"processor seconds": round(time.process_time() - cores, 1), "threads": torch.get_num_threads()}
         row |= {"resumed": True} if resumed else {}  # its seconds are those since it was resumed
         if isinstance(outcome.prior, UNet):
             save_unet(outcome.prior, work.with_suffix(".safetensors"))
