@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
 import tempfile
 import time
@@ -37,9 +38,12 @@ from emlib.own.verdict import recommendation
 from emlib.runs.progress import bars, lines, shows_bars
 from emlib.runs.record import command_line, write_result
 from emlib.runtime.files import write_json
+from emlib.viz.figures import save_grid
 
 GOOD = 0.3
 """Share of a photograph, from its left, that good pictures are cut from."""
+SHOWN = 6
+"""Pictures of a set that are kept for a figure."""
 
 
 @dataclass(frozen=True)
@@ -189,6 +193,22 @@ def against(done: Done, truth: Path) -> dict[str, float]:
     return {f"{what}, {way}": float(x[k]) for way, x in means.items() for k, what in enumerate(("MSE", "PSNR"))}
 
 
+def shown(done: Done, truth: Path, path: Path) -> None:
+    """The first pictures as they were broken, by the best filter, as a single draw, as the draws' mean, and whole."""
+    originals, rows = {Path(p.name).stem: p for p in read_folder(truth)[0]}, range(min(SHOWN, len(done.found.y)))
+    names = [Path(done.found.pictures[i].name).stem for i in rows]
+    whole = [done.found.scale.to_unit(originals[n].pixels) for n in names]
+    repairs = [done.repaired(i) for i in rows]
+    parts = {
+        "broken": [done.found.y[i] for i in rows],
+        done.judgement.filter: [done.filtered(i) for i in rows],
+        "a draw": [one for _, _, one in repairs],
+        "mean of draws": [mean for mean, _, _ in repairs],
+        "truth": [x.expand_as(mean) for x, (mean, _, _) in zip(whole, repairs, strict=True)],
+    }
+    save_grid({name: torch.stack(part).clamp(-1, 1) for name, part in parts.items()}, path)
+
+
 def judged(name: str, folder: Path, minutes: float, broken: int, good: int, seed: int) -> dict[str, Any]:
     """Builds a set, repairs it, and asks the truth who was right."""
     order = build(name, folder, broken, good, seed)
@@ -196,6 +216,7 @@ def judged(name: str, folder: Path, minutes: float, broken: int, good: int, seed
     for event in (bars if shows_bars() else lines)(restore(order)):
         done = event if isinstance(event, Done) else done
     assert done is not None, "a run that ends has repaired something"
+    shown(done, folder / "truth", folder / "grid.png")
     row, j = against(done, folder / "truth"), done.judgement
     better = "mean" if row["MSE, mean"] < row["MSE, filter"] else j.filter
     lead, low, high = j.lead("mean", j.filter)
@@ -240,6 +261,10 @@ def main(argv: list[str] | None = None) -> int:
             if not kept.is_file():
                 write_json(kept, judged(name, folder, args.minutes, args.pictures, args.good, args.seed))
             rows.append(json.loads(kept.read_text()))
+            if args.out:
+                place = args.out.with_suffix("")
+                place.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(folder / "grid.png", place / f"{folder.name}.png")
             r = rows[-1]
             print(
                 f"{name:>24}: {r['damage']}: takes {r['recommended']}, better is {r['better']}; mean ahead by "

@@ -294,6 +294,7 @@ def test_a_set_is_repaired_and_judged_by_the_truth(script, tmp_path, monkeypatch
     better = row["lead by truth"] > 0
     assert row["better"] == ("mean" if better else row["filter"])
     assert row["right"] == (row["better"] == row["recommended"])
+    assert [p.name for p in (tmp_path / "result").iterdir()] == ["drawings-masks.png"]
 
 
 def test_good_and_broken_pictures_of_a_set_share_no_pixel(script):
