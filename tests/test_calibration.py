@@ -54,3 +54,16 @@ def test_mmps_is_calibrated_in_a_gaussian_world(schedule, task):
     along = draws.flatten(2) @ open_, x.flatten(1) @ open_
     for nominal, share in coverage(*along).items():
         assert share == pytest.approx(nominal, abs=4 * (nominal * (1 - nominal) / along[1].numel()) ** 0.5 + 0.02)
+
+
+def test_ties_share_their_ranks():
+    draws, truth = torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 1.0]]), torch.tensor([0.0, 1.0])
+    # the first ties with two draws (ranks 0, 1, 2), the second with two after one (ranks 1, 2, 3)
+    torch.testing.assert_close(ranks(draws, truth), torch.tensor([1, 2, 2, 1]) / 6)
+
+
+def test_what_is_clamped_for_all_stays_calibrated():
+    g = torch.Generator().manual_seed(0)
+    everything = torch.randn(10, 40_000, generator=g).clamp(-0.5, 0.5)
+    found = ranks(everything[1:], everything[0])
+    assert (found - 0.1).abs().max() < 0.006

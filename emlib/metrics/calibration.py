@@ -14,6 +14,9 @@ from torch import Tensor
 def ranks(draws: Tensor, truth: Tensor) -> Tensor:
     """How often the truth has each rank among the draws, pixel by pixel: shares [K + 1], all 1 / (K + 1) if calibrated.
 
+    Where draws equal the truth, as in black corners that all are clamped to, it has each rank in question to an equal
+    share.
+
     Args:
         draws: [K, ...], draws of a posterior each.
         truth: [...], what they are drawn for.
@@ -25,8 +28,12 @@ def ranks(draws: Tensor, truth: Tensor) -> Tensor:
         raise ValueError(
             f"draws [K, ...] of a truth [...] are wanted, got {tuple(draws.shape)} and {tuple(truth.shape)}"
         )
-    below = (draws < truth).sum(0).flatten()
-    return torch.bincount(below, minlength=len(draws) + 1).float() / truth.numel()
+    below, equal = (draws < truth).sum(0).flatten(), (draws == truth).sum(0).flatten()
+    # a pixel's weight 1 / (equal + 1) begins at rank `below` and ends after rank `below + equal`
+    weight = 1 / (equal + 1.0).double()
+    begins = torch.bincount(below, weight, minlength=len(draws) + 2)
+    ends = torch.bincount(below + equal + 1, weight, minlength=len(draws) + 2)
+    return ((begins - ends).cumsum(0)[:-1] / truth.numel()).float()
 
 
 def coverage(draws: Tensor, truth: Tensor) -> dict[float, float]:
