@@ -90,7 +90,7 @@ def sample(
         model: eps_theta.
         schedule: the noise levels.
         shape: (C, H, W) of a picture.
-        generators: one random stream a picture.
+        generators: one random stream for each picture.
         steps: network calls, 1 to T.
         eta: share of fresh noise, 0 to 1.
         device: where the network is.

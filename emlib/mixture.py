@@ -1,7 +1,7 @@
 r"""A world where everything is known: Gaussian mixtures, noised, measured, conditioned and fitted in closed form.
 
 A mixture of Gaussians stays one whatever this book does to it: add noise, look at it through an operator, ask what
-it was given a measurement. So each approximation elsewhere can be held against the exact answer.
+it was given a measurement. So each approximation elsewhere can be compared with the exact answer.
 """
 
 from __future__ import annotations

@@ -468,7 +468,8 @@ def test_that_a_hundred_help_by_two_decibels_on_blur_is_not_confirmed():
 
 @pytest.mark.parametrize("task", ["mask", "noise"])
 def test_ten_are_too_few_by_far_more_than_in_the_paper(task):
-    """Ten are too few here, on masks and noise by far more than in the paper."""
+    """Ten are too few here, on masks and noise by far more than in the paper. Chapter 8: on clothes ten lose far more;
+    chapter 10: the first E-step loses whole decibels."""
     assert max(gain(task, "start-10", by) for by in BY) < paper_gain(task, "start-10") - 1
 
 
@@ -572,8 +573,8 @@ def test_ems_distance_falls_with_each_iteration():
     assert all(after < before for before, after in itertools.pairwise(iterations().values()))
 
 
-def test_drawn_by_ddim_clean_priors_are_no_ladder():
-    """This one goes down, and up again, as if three hundred pictures made a better prior than eight thousand."""
+def test_drawn_by_ddim_the_distance_of_clean_priors_goes_down_and_up_again():
+    """The distance goes down, and up again, as if three hundred pictures made a better prior than eight thousand."""
     by_ddim = by_count(FD)
     assert min(by_ddim, key=by_ddim.__getitem__) == 300
     assert by_ddim[50] > by_ddim[300] < by_ddim[1000] < by_ddim[len(real())]
@@ -585,9 +586,9 @@ def test_by_ddim_priors_from_fifty_and_from_three_thousand_pictures_look_alike()
     assert ladder()[50] > 2 * ladder()[3000]
 
 
-def test_drawn_with_fresh_noise_the_ladder_stands():
-    """Drawn with fresh noise, as in the paper, the ladder stands, as far as a network of this size can climb: a
-    thousand pictures are as good to it as all."""
+def test_drawn_with_fresh_noise_the_distance_falls_with_the_number_of_pictures():
+    """Drawn with fresh noise, as in the paper, the distance falls with the number of pictures, until this small network
+    can learn no more from them: a thousand are as good to it as all."""
     fresh = ladder()
     assert fresh[300] < fresh[50] - 50
     assert fresh[1000] < fresh[300] - 10
@@ -637,24 +638,21 @@ def worth(value: float, curve: dict[int, float]) -> float:
     return float(np.exp(np.interp(value, [low[0], high[0]], [low[1], high[1]])))
 
 
-def test_after_three_iterations_ems_prior_is_worth_some_260_pictures_by_what_it_restores():
-    """After three iterations its prior is worth some 260 whole ones by what it restores ..."""
+def test_ems_prior_is_worth_fewer_whole_pictures_than_it_has_seen_pixels_for():
+    """Its prior is worth fewer whole ones than that after three iterations, and fewer by what it draws than by what it
+    restores."""
     ours = score(table("embedded", "mask"), "em-mmps").values[0]
-    assert passed(ours, by_count("PSNR")) == 1
-    assert worth(ours, by_count("PSNR")) == pytest.approx(260, abs=10)
+    assert passed(ours, by_count("PSNR")) == 1 == passed(em_fresh(), ladder())
+    seen = 0.4 * read_experiment("table-embedded-mask").sizes().observations
+    assert seen == 400
+    assert worth(em_fresh(), ladder()) < worth(ours, by_count("PSNR")) < seen
 
 
-def test_and_some_150_by_what_it_draws():
-    """... some 150 by what it draws. So a third to two thirds of what the thousand broken pictures show has been
-    brought out of them."""
-    assert passed(em_fresh(), ladder()) == 1
-    assert worth(em_fresh(), ladder()) == pytest.approx(150, abs=10)
-
-
-def test_after_five_it_restores_as_well_as_a_prior_from_all():
-    """After five it restores as well as a prior from all 8,500."""
+def test_the_run_with_more_iterations_restores_as_well_as_a_prior_from_all():
+    """The run with more iterations restores as well as a prior from all 8,500."""
     held_out = reports.indexed(run("em-mask-pocket")["rows"], "PSNR", "iteration")["held out"]
     assert len(real()) == 8500
+    assert max(iterations()) > 3
     assert held_out > by_count("PSNR")[8500]
 
 

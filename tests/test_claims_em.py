@@ -108,15 +108,25 @@ def test_to_withholding_a_lambda_that_throws_seen_pixels_about_costs_nothing():
 # Chapter 7, a better E-step
 
 
-def test_a_sampler_without_lambda_reaches_a_thousand_steps_of_dps_in_a_tenth_of_the_time():
-    """Chapter 7: "MMPS-... reaches ... dB, DPS-1000 ... dB, which takes ... times as long; its draws spread ..."."""
+def test_the_quickest_sampler_that_is_as_good_as_the_best_dps_is_mmps_in_a_fraction_of_its_time():
+    """Chapter 7: "The best DPS of these ... The quickest sampler that is as good ...: ... times as fast, and its draws
+    spread ... times as wide"."""
     rows = run("samplers")["rows"]
-    thousand = max((row for row in rows if row["sampler"].startswith("DPS-1000")), key=lambda row: row["PSNR"])
-    as_good = [row for row in rows if row["PSNR"] >= thousand["PSNR"] and not row["sampler"].startswith("DPS")]
+    best = max((row for row in rows if row["sampler"].startswith("DPS")), key=lambda row: row["PSNR"])
+    as_good = [row for row in rows if row["PSNR"] >= best["PSNR"] and not row["sampler"].startswith("DPS")]
     quickest = min(as_good, key=lambda row: row["seconds"])
     assert quickest["sampler"].startswith("MMPS")
-    assert 10 * quickest["seconds"] < thousand["seconds"]
-    assert quickest["spread"] > 0.9 * thousand["spread"], "its draws differ as much"
+    assert 2 * quickest["seconds"] < best["seconds"]
+    assert quickest["spread"] > 0.9 * best["spread"], "its draws differ as much"
+
+
+def test_dps_with_a_thousand_steps_is_no_better_than_with_a_hundred():
+    """Chapter 7: "DPS with a thousand steps takes ten times as long as with a hundred and is no better here"."""
+    top = {
+        n: max(row["PSNR"] for row in run("samplers")["rows"] if row["sampler"].startswith(f"DPS-{n} "))
+        for n in (100, 1000)
+    }
+    assert top[1000] < top[100] + 0.1
 
 
 # Chapter 8, the whole loop
@@ -213,7 +223,7 @@ def test_the_first_e_step_is_ahead_of_the_interpolation():
 
 @pytest.mark.parametrize("task", ["mask", "noise"])
 def test_em_has_three_iterations_and_fd_alexnet_a_thousand_pictures(task):
-    """Chapter 9: "EM has three iterations here ... FD-AlexNet holds a thousand pictures drawn by each prior ..."."""
+    """Chapter 9: "EM has three iterations here ... FD-AlexNet compares a thousand pictures drawn by each prior ..."."""
     table = run(f"table-embedded-{task}")
     assert table["settings"]["iterations"] == 3
     assert {row["n"] for row in table["rows"] if "FD-AlexNet" in row} == {1000}

@@ -118,25 +118,29 @@ def by_seed(record: Record, way: Way, measure: str, digits: int) -> str:
 
 
 def side_by_side(first: str, records: Mapping[str, Record]) -> tuple[list[str], list[list[str]]]:
-    """Several records in one table of PSNR / LPIPS / Fréchet distance, a row for each way to reconstruct.
+    """Several records in one table: three columns of each, and a row for each way to reconstruct.
 
-    PSNR is given with each seed, the others are means; a dash stands for a distance that there is not.
+    PSNR is given with each seed, LPIPS and the Fréchet distance are means.
 
     Args:
         first: title of the first column.
-        records: title of each other column -> its record.
+        records: what the titles of a record's columns begin with -> the record.
 
     Returns:
         Head and rows, as :func:`emlib.viz.tables.table` takes them.
     """
     ways = labels(way for record in records.values() for way in over_seeds(record, "PSNR"))
 
-    def cell(record: Record, way: Way) -> str:
-        psnr, distance = by_seed(record, way, "PSNR", 2), in_mean(record, way, FD, 0) or "–"
-        return f"{psnr} / {in_mean(record, way, 'LPIPS', 3)} / {distance}" if psnr else ""
+    def cells(record: Record, way: Way) -> list[str]:
+        if not (psnr := by_seed(record, way, "PSNR", 2)):
+            return ["", "", ""]
+        return [psnr, in_mean(record, way, "LPIPS", 3), in_mean(record, way, FD, 0)]
 
-    rows = [[label, *(cell(record, way) for record in records.values())] for way, label in ways.items()]
-    return [first, *records], rows
+    head = [first, *(f"{title}: {measure}" for title in records for measure in ("PSNR", "LPIPS", "FD"))]
+    rows = [
+        [label, *(cell for record in records.values() for cell in cells(record, way))] for way, label in ways.items()
+    ]
+    return head, rows
 
 
 def indexed(rows: Iterable[Record], measure: str, *keys: str) -> dict[Any, Any]:

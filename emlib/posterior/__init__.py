@@ -1,7 +1,7 @@
 r"""The E-step's samplers: draw x ~ p(x | y), with a diffusion model as the prior.
 
 They share one interface: each is a generator that yields :class:`emlib.diffusion.SampleStep` and takes
-the network, the schedule, the measurements and one random stream a picture. They differ in how they
+the network, the schedule, the measurements and one random stream for each picture. They differ in how they
 estimate E[x_0 | x_t, y] or, for DPS, in how they push x_t towards y.
 """
 

@@ -35,7 +35,7 @@ def diffpir(
         model: eps_theta; needs no gradient.
         schedule: the noise levels.
         measurements: y, A and the noise's standard deviation; B pictures.
-        generators: one random stream a picture.
+        generators: one random stream for each picture.
         steps: network calls, 1 to T.
         weight: how far the estimate is trusted against y, the paper's lambda, above 0; counts where there is noise.
         zeta: share of fresh noise in variance, 0 (none) to 1 (all).

@@ -34,7 +34,7 @@ def dps(
         model: eps_theta, differentiable.
         schedule: the noise levels.
         measurements: y, A and the noise's standard deviation; B pictures.
-        generators: one random stream a picture.
+        generators: one random stream for each picture.
         steps: network calls, 1 to T.
         scale: length of the push, lambda in the book, 0 or more.
         eta: share of fresh noise, 1 for ancestral sampling as in the paper.
@@ -65,7 +65,7 @@ def dps_squared(
         model: eps_theta, differentiable.
         schedule: the noise levels.
         measurements: y, A and the noise's standard deviation; B pictures.
-        generators: one random stream a picture.
+        generators: one random stream for each picture.
         steps: network calls, 1 to T.
         scale: factor of the gradient, zeta_i in the paper, 0 or more; useful values are below those of dps.
         eta: share of fresh noise, 1 for ancestral sampling as in the paper.

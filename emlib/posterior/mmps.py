@@ -62,7 +62,7 @@ def mmps(
         model: eps_theta, differentiable.
         schedule: the noise levels.
         measurements: y, A and the noise's standard deviation; B pictures.
-        generators: one random stream a picture.
+        generators: one random stream for each picture.
         steps: network calls, 1 to T.
         cg_steps: conjugate-gradient steps in each of them, one backward pass each, at least 1.
         eta: share of fresh noise, 1 for ancestral sampling.

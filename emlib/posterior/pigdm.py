@@ -22,7 +22,7 @@ def pigdm(
     steps: int,
     eta: float = 1.0,
 ) -> Iterator[SampleStep]:
-    r"""Pseudoinverse-guided diffusion (Song et al. 2023, section 3): no scale to choose, one backward pass a step.
+    r"""Pseudoinverse-guided diffusion (Song et al. 2023, section 3): no scale to choose, one backward pass per step.
 
     Replaces E[x_0 | x_t] by E[x_0 | x_t, y] in the prior's sampler, as MMPS does (see :func:`pigdm_mean`). The
     paper's algorithm 1 differs: it steps with the prior's own estimate and adds the gradient times alpha_t, which
@@ -32,7 +32,7 @@ def pigdm(
         model: eps_theta, differentiable.
         schedule: the noise levels.
         measurements: y, A and the noise's standard deviation; B pictures.
-        generators: one random stream a picture.
+        generators: one random stream for each picture.
         steps: network calls, 1 to T.
         eta: share of fresh noise, 1 for ancestral sampling.
 
