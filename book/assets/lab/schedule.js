@@ -9,12 +9,15 @@ lab.part("schedule", (lab) => {
   lab.alpha = (t) => (t < 0 ? 1 : Math.sqrt(alphaBar[t]));
   lab.sigma = (t) => (t < 0 ? 0 : Math.sqrt(1 - alphaBar[t]));
 
+  // To the nearest whole number, and to the even one from halfway, as Python rounds.
+  const rounded = (x) => (x % 1 === 0.5 ? 2 * Math.round(x / 2) : Math.round(x));
+
   // Times that a sampler visits, from T - 1 down to 0, and then -1; a power above 1 crowds them towards 0.
   lab.timeGrid = (steps, power = 1) => {
     const last = Math.max(1, steps - 1), times = [];
     // t_i = (T - 1) (left / (steps - 1))^power, and never two calls at the same time
     for (let left = steps - 1; left >= 0; left--) {
-      times.push(Math.max(Math.round((T - 1) * (left / last) ** power), left));
+      times.push(Math.max(rounded((T - 1) * (left / last) ** power), left));
     }
     return [T - 1, ...times.slice(1), -1];
   };
