@@ -14,8 +14,8 @@ lab.part("layers", (lab) => {
     const [outs, ins, k = 1] = weight.shape;
     const inner = ins * k * k;
     const before = k === 3 && stride === 1 ? 1 : 0;
-    const rows = lab.pack(weight.x, outs, inner, inner, 1);
-    const columns = lab.pack(weight.x, inner, outs, 1, inner);
+    const rows = lab.left(weight.x, outs, inner, inner, 1);
+    const columns = lab.left(weight.x, inner, outs, 1, inner);
     return (map) => {
       const { h, w } = map;
       const high = h / stride, wide = w / stride;
@@ -25,7 +25,7 @@ lab.part("layers", (lab) => {
       for (let i = 0; i < y.length; i++) y[i] += bias.x[(i / (high * wide)) | 0];
       const back = (dy) => {
         // d columns = W^T dy, and each column's entries go back to where they came from
-        const spread = lab.multiply(columns, lab.pack(dy, high * wide, outs, 1, high * wide), inner, high * wide, outs);
+        const spread = lab.multiply(columns, lab.right(dy, high * wide, outs, 1, high * wide), inner, high * wide, outs);
         const dx = new Float32Array(ins * h * w);
         for (let i = 0; i < spread.length; i++) if (places[i] >= 0) dx[places[i]] += spread[i];
         return dx;
@@ -54,13 +54,14 @@ lab.part("layers", (lab) => {
     return places;
   }
 
-  // The columns, packed as `lab.pack` packs rows.
+  // The columns, packed as by `lab.right`.
   function unfold(x, places, columns, inner) {
-    const out = new Float32Array(Math.ceil(columns / 3) * 3 * inner);
+    const wide = lab.COLUMNS;
+    const out = new Float32Array(Math.ceil(columns / wide) * wide * inner);
     for (let row = 0, i = 0; row < inner; row++) {
       for (let n = 0; n < columns; n++, i++) {
         const at = places[i];
-        if (at >= 0) out[(n - (n % 3)) * inner + 3 * row + (n % 3)] = x[at];
+        if (at >= 0) out[(n - (n % wide)) * inner + wide * row + (n % wide)] = x[at];
       }
     }
     return out;

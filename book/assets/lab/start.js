@@ -8,19 +8,23 @@ globalThis.lab = { made: new Map(), figures: {}, folder: new URL(".", document.c
 
 lab.part = (name, make) => {
   lab.made.set(name, make);
-  make(lab);
+  try {
+    make(lab);
+  } catch (error) {
+    lab.flaw ??= error; // a script cannot fail for who waits for it, so `lab.load` looks here
+  }
 };
 
 lab.load = (file) =>
   new Promise((done, failed) => {
     const script = document.createElement("script");
     script.src = lab.folder + file;
-    script.onload = () => { script.remove(); done(); };
+    script.onload = () => { script.remove(); if (lab.flaw) failed(lab.flaw); else done(); };
     script.onerror = () => { script.remove(); failed(new Error(`The file ${file} could not be loaded.`)); };
     document.head.append(script);
   });
 
-lab.PARTS = ["product", "layers", "attention", "network", "weights", "schedule", "samplers", "random", "worker"];
+lab.PARTS = ["kernel", "product", "layers", "attention", "network", "weights", "schedule", "samplers", "random", "worker"];
 lab.TOOLS = ["crew", "controls", "broken", "pictures", "paint", "replay", "hide", "em", "draw", "exact"];
 
 // All parts, one after the other, once.
