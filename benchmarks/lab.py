@@ -47,7 +47,7 @@ def main(words: list[str] | None = None) -> None:
     parser = options(__doc__, pictures=1, repeats=5)
     parser.add_argument("--steps", type=int, default=12, help="network calls of a walk (default: %(default)s)")
     args = parse(parser, words, repeats=1, steps=2)
-    path = next(filter(None, map(shutil.which, BROWSERS)), None)
+    path = browser_here()
     if path is None:
         raise SystemExit(f"lab: no browser here; install Chromium or Chrome as one of {', '.join(BROWSERS)}")
     start = time.perf_counter()
@@ -57,6 +57,11 @@ def main(words: list[str] | None = None) -> None:
         settings = {"steps": args.steps, "prior": "em3", "browser": f"Chromium {browser.version}, headless"}
         browser.close()
     report(args, "lab", settings, rows, time.perf_counter() - start)
+
+
+def browser_here() -> str | None:
+    """The path of a browser, where there is one."""
+    return next(filter(None, map(shutil.which, BROWSERS)), None)
 
 
 def measured(page: Page, steps: int, repeats: int, seed: int) -> list[dict[str, Any]]:

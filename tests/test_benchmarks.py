@@ -44,7 +44,7 @@ def script(monkeypatch):
 
 def test_every_script_is_tested_and_explained():
     # these have options of their own, and tests below
-    others = ("lambda_rules", "sure_overfit", "relearn", "drawing", "folding", "optimizers", "gpu_minutes")
+    others = ("lambda_rules", "sure_overfit", "relearn", "drawing", "folding", "optimizers", "gpu_minutes", "lab")
     assert {path.stem for path in FOLDER.glob("*.py")} == {*SCRIPTS, *others}
     readme = (FOLDER / "README.md").read_text()
     assert [name for name in (*SCRIPTS, *others) if f"`python benchmarks/{name}.py`" not in readme] == []
@@ -266,3 +266,17 @@ def test_a_part_that_is_cut_off_leaves_the_others(script, tmp_path, monkeypatch)
         ("em", "cut off after 3 s"),
         ("samples", "done"),
     ]
+
+
+def test_the_pages_walks_are_timed_beside_emlibs(script, tmp_path):
+    pytest.importorskip("playwright.sync_api", reason="playwright isn't installed")
+    module, out = script("lab"), tmp_path / "result.json"
+    if module.browser_here() is None:
+        pytest.skip("no Chromium or Chrome on this machine")
+    module.main(["--quick", "--out", str(out)])
+    rows = read_result(out)["rows"]
+    assert [row["walk"] for row in rows] == [
+        f"{place} {name}" for name in ("DiffPIR", "DPS", "MMPS") for place in ("emlib", "page")
+    ]
+    assert [row["ratio"] for row in rows[::2]] == [1, 1, 1]
+    assert all(row["seconds"] > 0 for row in rows)
