@@ -18,9 +18,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 import emlib
+from emlib import viz
 from emlib.data import data_dir
 from emlib.runtime.files import atomic_file
 from emlib.unet import UNet, UNetConfig, load_unet
@@ -29,6 +31,8 @@ LAB = Path(__file__).resolve().parent.parent / "book" / "assets" / "lab"
 CLEAN = data_dir() / "checkpoints" / "fashion-mnist-clean.safetensors"
 SHOWN = 12
 """Held-out pictures that a reader may break."""
+STILL = 10
+"""Pictures in a row of the still picture."""
 
 
 def packed(w: Tensor) -> bytes:
@@ -85,6 +89,18 @@ def write_pictures(folder: Path = LAB) -> Path:
     return path
 
 
+def write_still(priors: dict[str, UNet], folder: Path = LAB) -> Path:
+    """``draw.png``: a row for each prior, a column for each noise; what a page shows until it is tried."""
+    rows = [
+        next(emlib.diffusion.draw(prior, emlib.linear_schedule(), (1, 28, 28), STILL, steps=25))
+        for prior in priors.values()
+    ]
+    path = folder / "draw.png"
+    with atomic_file(path) as part:
+        Image.fromarray(viz.tile(torch.cat(rows), columns=STILL)).save(part, format="PNG", optimize=True)
+    return path
+
+
 def as_bytes(x: Tensor) -> str:
     return base64.b64encode(((x + 1) * 127.5).round().to(torch.uint8).numpy().tobytes()).decode()
 
@@ -95,10 +111,12 @@ def main() -> None:
     found = sorted(parser.parse_args().folder.glob("prior_*.safetensors"))
     if not found:
         parser.error("no prior_00.safetensors in that folder; name the folder of a finished run of `emlib em`")
-    made = [write_pictures(), write_prior(load_unet(CLEAN), "clean", "clean pictures")]
-    for i, path in enumerate(found):
-        label = f"after EM {i}" if i else "first, before EM"
-        made.append(write_prior(load_unet(path), f"em{i}", label))
+    priors = {f"em{i}": load_unet(path) for i, path in enumerate(found)}
+    labels = {name: f"after EM {i}" if i else "first, before EM" for i, name in enumerate(priors)}
+    priors["clean"], labels["clean"] = load_unet(CLEAN), "clean pictures"
+    made = [write_prior(prior, name, labels[name]) for name, prior in priors.items()]
+    shown = {name: priors[name] for name in ("em0", f"em{len(found) - 1}", "clean")}
+    made += [write_pictures(), write_still(shown)]
     for path in made:
         print(f"{path.relative_to(Path.cwd())}: {path.stat().st_size / 1e6:.2f} MB")
 

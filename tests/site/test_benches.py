@@ -108,7 +108,7 @@ def test_a_walk_can_be_stopped_and_all_is_given_back(open_tab, tmp_path):
     tab = opened(open_tab(bench_page(tmp_path)))
     dial(tab, "steps", 50)
     tab.get_by_role("button", name="Restore").click()
-    finished(tab, "Draw 1 of 3, step 1")
+    tab.wait_for_function("document.querySelector('.emlib-lab-progress').textContent.includes('draw 1 of 3, step 1')")
     tab.get_by_role("button", name="Stop").click()
     finished(tab, "Stopped")
     assert tab.get_by_role("button", name="Restore").is_enabled()
@@ -136,6 +136,23 @@ def test_ones_own_picture_is_made_small_and_one_that_is_none_is_refused(open_tab
     assert pixels[1, 1, 0] < 5
     own.set_input_files(tmp_path / "none.png")
     assert "none.png could not be read as a picture" in finished(tab, "none.png")
+
+
+def test_who_wants_less_motion_sees_the_ends_of_walks(browser, tmp_path):
+    context = browser.new_context(reduced_motion="reduce")
+    tab = context.new_page()
+    tab.goto(bench_page(tmp_path))
+    opened(tab)
+    tab.evaluate(
+        "() => { window.seen = []; const old = lab.paintPixels; lab.paintPixels = (canvas, x, mask) => "
+        "{ seen.push(canvas.getAttribute('aria-label')); old(canvas, x, mask); }; }"
+    )
+    for label, value in (("steps", 4), ("draws", 1)):
+        dial(tab, label, value)
+    tab.get_by_role("button", name="Restore").click()
+    finished(tab)
+    assert tab.evaluate("seen.filter(name => name.startsWith('guess')).length") == 1
+    context.close()
 
 
 def test_a_prior_that_is_missing_is_said_and_can_be_asked_for_again(open_tab, tmp_path):

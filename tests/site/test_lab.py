@@ -151,3 +151,21 @@ def test_the_schedule_and_its_grids_are_emlibs(bench):
             assert bench.evaluate("([n, p]) => lab.timeGrid(n, p)", [steps, power]) == emlib.time_grid(
                 schedule, steps, power
             )
+
+
+def test_the_exact_posterior_of_fifty_pictures_is_chapter_1s(bench):
+    world, schedule = emlib.load("embedded").clean[:50], emlib.linear_schedule()
+    g = torch.Generator().manual_seed(0)
+    mask = (torch.rand(28 * 28, generator=g) < 0.4).float()
+    for t in (300, 800):
+        x = emlib.add_noise(schedule, world[:1], t, torch.randn(world[:1].shape, generator=g))
+        gap = mask * (x - schedule.alpha(t) * world).flatten(1)
+        # w_i ~ exp(-||m (x_t - alpha_t c_i)||^2 / (2 sigma_t^2))
+        w = (-gap.square().sum(1) / (2 * schedule.sigma(t).flatten() ** 2)).softmax(0)
+        found = bench.evaluate(
+            "([x, t, m]) => { const { weights, guess } = lab.exactPosterior(numbers(x), t, numbers(m), lab.clean);"
+            "return [weights, Array.from(guess)]; }",
+            [flat(x), t, mask.tolist()],
+        )
+        assert torch.allclose(torch.tensor(found[0]), w, atol=1e-4)
+        assert off(found[1], w @ world.flatten(1)) < 1e-3

@@ -78,22 +78,25 @@ lab.part("controls", (lab) => {
 
   // The frame of a figure: what is set up, what can be done, how far it is, and what comes out; `close` gives all back.
   lab.bench = (figure, { setting, actions, results, close }, again) => {
-    const status = lab.make("p", { role: "status" }), progress = lab.make("progress", { max: 1, value: 0, hidden: true });
-    progress.setAttribute("aria-label", "how far it is");
-    const shut = lab.button("Close and free the memory", () => { close(); box.remove(); again(); });
+    const status = lab.make("p", { role: "status" });
+    const progress = lab.make("progress", { max: 1, value: 0, "aria-label": "how far it is" });
+    const far = lab.make("span"), bar = lab.make("p", { class: "emlib-lab-progress", hidden: true }, progress, far);
+    const shut = lab.button("Close and free the memory", () => { close(); box.remove(); again().focus(); });
     const box = lab.make(
-      "div", { class: "emlib-lab-bench" },
+      "div", { class: "emlib-lab-bench", role: "group", "aria-label": "Laboratory", tabindex: -1 },
       lab.make("div", { class: "emlib-lab-setting" }, ...setting),
-      lab.make("div", { class: "emlib-lab-actions" }, ...actions, shut), progress, status,
+      lab.make("div", { class: "emlib-lab-actions" }, ...actions, shut), bar, status,
       lab.make("div", { class: "emlib-lab-results" }, ...results),
     );
     (figure.querySelector(".emlib-lab-still") ?? figure).after(box);
+    box.focus({ preventScroll: true });
     return {
       box,
+      // What is read aloud; with a share done it is what a glance tells, and not read at each step.
       say(words, share = null) {
-        status.textContent = words;
-        progress.hidden = share === null;
-        progress.value = share ?? 0;
+        bar.hidden = share === null;
+        if (share === null) status.textContent = words;
+        else [far.textContent, progress.value] = [words, share];
       },
     };
   };

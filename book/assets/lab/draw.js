@@ -26,10 +26,11 @@ lab.part("draw", (lab) => {
         let step = 0;
         const job = { sampler: "prior", prior, side, steps: total, eta: fresh.value, seed: seed.value };
         const whole = await crew.start(job, ({ t, x, guess }) => {
-          if (i === 0) replay.add({ says: `${step + 1} of ${total}: ${t < 0 ? "the picture" : `t = ${t}`}`, pictures: [{ x, guess }] });
+          const says = `${step + 1} of ${total}: ${t < 0 ? "the picture" : `t = ${t}`}`;
+          if (i === 0) replay.add({ says, pictures: [{ x, guess }] }, t < 0);
           else {
             replay.steps[step].pictures.push({ x, guess });
-            replay.look(step);
+            replay.look(step, t < 0);
           }
           step += 1;
           say(`${words}: step ${step} of ${total} …`, (i + step / total) / PAIR.length);

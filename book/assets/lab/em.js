@@ -39,7 +39,7 @@ lab.part("em", (lab) => {
           say(`Prior "${words}": step ${step} of ${total} …`, (i + step / total) / lab.PRIORS.length);
         });
         if (!whole || task !== broken) return say("Stopped.");
-        replay.add({ says: words, x: last });
+        replay.add({ says: words, x: last }, true);
       }
       const took = (performance.now() - begin) / 1000;
       say(`Done in ${took.toFixed(1)} s. The slider goes from the first prior to the one that saw clean pictures.`);

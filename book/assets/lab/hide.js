@@ -8,7 +8,7 @@ lab.part("hide", (lab) => {
 
   lab.figures.hide = (figure, again) => {
     const crew = lab.crew(), side = lab.side;
-    let bench = null, run = 0;
+    let bench = null;
     const say = (...words) => bench?.say(...words);
 
     // ---- what is set up ----
@@ -57,7 +57,7 @@ lab.part("hide", (lab) => {
     });
 
     async function go() {
-      const now = ++run, total = steps.value, count = draws.value, begin = performance.now();
+      const total = steps.value, count = draws.value, begin = performance.now();
       truth = paint.state.truth;
       broken = lab.measured(truth, paint.state.mask, noise.value, seed.value);
       say("Reading the prior (2 MB) …", 0);
@@ -73,15 +73,15 @@ lab.part("hide", (lab) => {
         let step = 0;
         const whole = await crew.start({ ...job, seed: 1000 * seed.value + draw }, ({ t, x, guess }) => {
           const at = t < 0 ? "the picture" : `t = ${t}`;
-          if (draw === 0) replay.add({ says: `${step + 1} of ${total}: ${at}`, x, pictures: [guess] });
+          if (draw === 0) replay.add({ says: `${step + 1} of ${total}: ${at}`, x, pictures: [guess] }, t < 0);
           else {
             replay.steps[step].pictures.push(guess);
-            replay.look(step);
+            replay.look(step, t < 0);
           }
           step += 1;
-          say(`Draw ${draw + 1} of ${count}, step ${step} of ${total} …`, (draw * total + step) / (count * total));
+          say(`draw ${draw + 1} of ${count}, step ${step} of ${total} …`, (draw * total + step) / (count * total));
         });
-        if (!whole || now !== run) return say("Stopped.");
+        if (!whole) return say("Stopped.");
       }
       const took = (performance.now() - begin) / 1000;
       const last = replay.steps.at(-1).pictures.map((x) => lab.decibels(x, truth)).join(", ");
@@ -99,6 +99,5 @@ lab.part("hide", (lab) => {
     }, again);
     paint.set({ truth: lab.heldOut[0], seen: lab.randomMask(0.6, 0) });
     say("Paint on the picture, then restore it.");
-    paint.canvas.focus({ preventScroll: true });
   };
 });

@@ -1,6 +1,8 @@
 // What a walk left at each step, behind one slider.
 lab.part("replay", (lab) => {
-  // show(i) draws step i; the slider follows the walk while it runs, and the reader afterwards.
+  // show(i) draws step i; the slider follows the walk while it runs, and the reader afterwards. Who asked their system
+  // for less motion sees the last step of a walk alone.
+  const calm = matchMedia("(prefers-reduced-motion: reduce)");
   lab.replay = (show) => {
     const steps = [];
     const dial = lab.dial("step", { min: 0, max: 0, value: 0, says: (i) => (steps[i] ? steps[i].says : "none yet") }, (i) => show(i));
@@ -8,14 +10,18 @@ lab.part("replay", (lab) => {
     return {
       box: dial.box, steps,
       clear() { steps.length = 0; dial.box.hidden = true; },
-      add(step) {
+      // Another step, `last` if the walk ends with it.
+      add(step, last) {
         steps.push(step);
         dial.box.hidden = false;
-        dial.set(steps.length - 1, steps.length - 1);
-        show(steps.length - 1);
+        this.look(steps.length - 1, last);
       },
-      // A step that was there before has changed, as when another draw has come to it.
-      look(i) { dial.set(i); show(i); },
+      // A step has come, or has changed, as when another draw has come to it.
+      look(i, last) {
+        if (calm.matches && !last) return;
+        dial.set(i, steps.length - 1);
+        show(i);
+      },
     };
   };
 

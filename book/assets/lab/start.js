@@ -56,6 +56,7 @@ lab.offer = (figure) => {
   });
   const sheet = figure.querySelector(".emlib-lab-still") ?? figure;
   sheet.after(open, status);
+  return open;
 };
 
 {
@@ -63,5 +64,5 @@ lab.offer = (figure) => {
   style.rel = "stylesheet";
   style.href = `${lab.folder}lab.css`;
   document.head.append(style);
-  document.querySelectorAll(".emlib-lab[data-lab]").forEach(lab.offer);
+  document.querySelectorAll(".emlib-lab[data-lab]").forEach((figure) => lab.offer(figure));
 }
