@@ -183,7 +183,7 @@ def test_before_and_after_em_goes_through_all_priors(open_tab, tmp_path):
     dial(tab, "steps", 4)
     tab.get_by_role("button", name="Restore with every prior").click()
     finished(tab)
-    slider, seen = tab.get_by_label("step", exact=True), []
+    slider, seen = tab.get_by_label("prior", exact=True), []
     for key in ("Home", *["ArrowRight"] * 4):
         slider.press(key)
         seen.append(
@@ -191,6 +191,19 @@ def test_before_and_after_em_goes_through_all_priors(open_tab, tmp_path):
         )
     assert len(set(seen)) == 5
     assert seen[0][0].startswith("first prior")
+
+
+def test_before_and_after_em_takes_the_mean_of_all_pictures(open_tab, tmp_path):
+    tab = opened(open_tab(bench_page(tmp_path, "em")))
+    tab.evaluate("() => { lab.heldOut.length = 2; lab.PRIORS.length = 2; }")  # the bench reads both anew
+    tab.get_by_role("button", name="Close").click()
+    opened(tab)
+    dial(tab, "steps", 4)
+    tab.get_by_label("pictures", exact=True).select_option("all")
+    tab.get_by_role("button", name="Restore with every prior").click()
+    finished(tab)
+    said = tab.locator(".emlib-lab-large figcaption").nth(1).inner_text()
+    assert "; mean of 2: " in said
 
 
 def test_draw_walks_three_priors_from_one_noise(open_tab, tmp_path):

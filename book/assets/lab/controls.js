@@ -69,12 +69,12 @@ lab.part("controls", (lab) => {
     canvas.getContext("2d").putImageData(image, 0, 0);
   };
 
-  // 10 log10(4 / mean squared error), as emlib.psnr.
+  // 10 log10(4 / mean squared error), as emlib.psnr, of x clipped to [-1, 1].
   lab.psnr = (x, truth) => {
-    const error = x.reduce((sum, v, i) => sum + (v - truth[i]) ** 2, 0) / x.length;
+    const error = x.reduce((sum, v, i) => sum + (Math.max(-1, Math.min(1, v)) - truth[i]) ** 2, 0) / x.length;
     return 10 * Math.log10(4 / Math.max(error, 1e-12));
   };
-  lab.decibels = (x, truth) => `${lab.psnr(x.map((v) => Math.max(-1, Math.min(1, v))), truth).toFixed(1)} dB`;
+  lab.decibels = (x, truth) => `${lab.psnr(x, truth).toFixed(1)} dB`;
 
   // The frame of a figure: what is set up, what can be done, how far it is, and what comes out; `close` gives all back.
   lab.bench = (figure, { setting, actions, results, close }, again) => {

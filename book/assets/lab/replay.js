@@ -3,9 +3,9 @@ lab.part("replay", (lab) => {
   // show(i) draws step i; the slider follows the walk while it runs, and the reader afterwards. Who asked their system
   // for less motion sees the last step of a walk alone.
   const calm = matchMedia("(prefers-reduced-motion: reduce)");
-  lab.replay = (show) => {
+  lab.replay = (show, label = "step") => {
     const steps = [];
-    const dial = lab.dial("step", { min: 0, max: 0, value: 0, says: (i) => (steps[i] ? steps[i].says : "none yet") }, (i) => show(i));
+    const dial = lab.dial(label, { min: 0, max: 0, value: 0, says: (i) => (steps[i] ? steps[i].says : "none yet") }, (i) => show(i));
     dial.box.hidden = true;
     return {
       box: dial.box, steps,
