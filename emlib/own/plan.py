@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from emlib.own.order import SIDES, Found, Order
-from emlib.own.repair import solver_steps, squares
+from emlib.own.repair import FINER, solver_steps, squares
 from emlib.planning.budgets import BUDGETS, timed_here
 from emlib.planning.minutes import Plan, plan_minutes
 from emlib.runs.presets import Preset, preset
@@ -19,6 +19,10 @@ OVERLAP = 4
 """Squares that each pixel lies in, on average, where squares are plenty."""
 START = 0.25
 """Share of the updates for the first prior, which learns from as many pictures as all others."""
+ITERATIONS = 2
+"""EM iterations where a filter's pictures begin: they are so near that a third gains less than longer M-steps do. On
+200 photographs of which 60 % was missing the mean of draws was 0.5 dB ahead of the filter after two iterations in 14
+minutes, and 0.3 after three in 11."""
 DRAWS = range(2, 9)
 """Draws of each picture, at least and at most."""
 SHARE = 0.2
@@ -79,12 +83,13 @@ def make_plan(order: Order, found: Found, device: str, begin: float) -> OwnPlan:
     # every picture, and those that judge once more
     down, across = found.frame.border
     whole = squares([(h + down, w + across) for h, w in found.sizes], side, BUDGETS[-1].unet.stride)
-    whole *= (1 + solver_steps(found.frame)) / 2  # passes of a draw, as many backward as the solver has steps
+    whole *= FINER * (1 + solver_steps(found.frame)) / 2  # passes of a draw, as many backward as the solver has steps
     whole *= 1 + min(JUDGED, len(found.y)) / len(found.y)
     affordable = int(SHARE * 60 * order.minutes / (whole * timed(BUDGETS[-1]).picture))
-    draws = order.draws or min(DRAWS[-1], max(DRAWS[0], affordable))
+    draws = order.draws or min(DRAWS[-1], max(DRAWS[0], affordable // 2 * 2))
     p = base(side, channels, max(clean, 1), round(whole * draws))
-    shares = plan_minutes(p, order.minutes, there, timed, time.perf_counter() - begin, START)
+    iterations = None if order.start == "gaussian" else ITERATIONS
+    shares = plan_minutes(p, order.minutes, there, timed, time.perf_counter() - begin, START, iterations)
     return OwnPlan(shares, side, clean, draws)
 
 

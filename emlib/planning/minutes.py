@@ -47,6 +47,7 @@ class Plan:
         first, between, last: updates of the first prior, of an M-step and of the last one.
         samples: pictures drawn at the end for the Fréchet distance; 0 where time or pictures are too few for it.
         seconds: what the parts are expected to take: "first prior", "E-steps", "M-steps", "scores".
+        iterations: of EM; None for as many as the budget's row has.
     """
 
     minutes: float
@@ -57,11 +58,13 @@ class Plan:
     last: int
     samples: int
     seconds: dict[str, float]
+    iterations: int | None = None
 
     @property
     def row(self) -> Budget:
-        """The row of :data:`BUDGETS`."""
-        return next(budget for budget in BUDGETS if budget.name == self.budget)
+        """The row of :data:`BUDGETS`, with the plan's iterations."""
+        row = next(budget for budget in BUDGETS if budget.name == self.budget)
+        return replace(row, iterations=self.iterations or row.iterations)
 
     def sizes(self, p: Preset) -> Preset:
         """A preset's task with the plan's sizes."""
@@ -106,6 +109,7 @@ def plan_minutes(
     timed: Callable[[Budget], Speeds],
     spent: float = 0.0,
     start: float = FIRST,
+    iterations: int | None = None,
 ) -> Plan:
     """The sizes that a task of this preset may have in the time.
 
@@ -116,13 +120,15 @@ def plan_minutes(
         timed: budget -> what its work takes (:func:`timed_here`, :func:`counted`).
         spent: seconds that are gone already.
         start: share of the updates for the first prior.
+        iterations: of EM, at least 2; None for as many as the budget's row has.
 
     Raises:
         ValueError: if the time does not suffice for the smallest network.
     """
     if not minutes > 0:
         raise ValueError(f"--minutes takes a number above 0, got {minutes}")
-    fitting = [budget for budget in BUDGETS if not p.size % budget.unet.stride]
+    rows = [replace(budget, iterations=iterations or budget.iterations) for budget in BUDGETS]
+    fitting = [budget for budget in rows if not p.size % budget.unet.stride]
     if not fitting:
         raise ValueError(f"pictures of {p.size} pixels fit no network; take a multiple of {BUDGETS[-1].unet.stride}")
     begin = time.perf_counter()
@@ -150,7 +156,7 @@ def plan_minutes(
         "M-steps": (between * (budget.iterations - 1) + last) * s.update,
         "scores": scores,
     }
-    return Plan(minutes, budget.name, count, first, between, last, samples, seconds)
+    return Plan(minutes, budget.name, count, first, between, last, samples, seconds, iterations)
 
 
 def observations_there(name: str) -> int:

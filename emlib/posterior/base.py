@@ -8,7 +8,7 @@ from torch import Generator, Tensor
 
 from emlib.diffusion import Eps, SampleStep
 from emlib.operators import Measurements
-from emlib.runtime.rng import streams
+from emlib.runtime.rng import opposite, streams
 from emlib.schedule import Schedule
 
 Sampler = Callable[[Eps, Schedule, Measurements, list[Generator]], Iterator[SampleStep]]
@@ -57,11 +57,47 @@ def reconstruct(
     Yields:
         [b, C, H, W] on [-1, 1], in the order of the measurements.
     """
+    for count, part in _filled(measurements, batch):
+        yield _last(sampler(model, schedule, part, streams(seed, purpose, part.index))).x_t[:count].clamp(-1, 1)
+
+
+def reconstruct_pairs(
+    sampler: Sampler,
+    model: Eps,
+    schedule: Schedule,
+    measurements: Measurements,
+    seed: int,
+    purpose: str,
+    batch: int,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Two draws of each picture whose noise is the same but for its sign (:func:`emlib.runtime.rng.opposite`).
+
+    Each is a draw like any other; together they are worth more, since what one is too bright by for its noise the other
+    is too dark by. Where a posterior is nearly Gaussian their mean is that of very many draws.
+
+    Args:
+        sampler, model, schedule, measurements, seed, purpose, batch: as for :func:`reconstruct`, which draws the first.
+
+    Yields:
+        Two of [b, C, H, W] on [-1, 1], in the order of the measurements.
+    """
+    for count, part in _filled(measurements, batch):
+        generators = streams(seed, purpose, part.index)
+        partners = opposite(generators)
+        first, second = (_last(sampler(model, schedule, part, g)).x_t[:count] for g in (generators, partners))
+        yield first.clamp(-1, 1), second.clamp(-1, 1)
+
+
+def _last(walk: Iterator[SampleStep]) -> SampleStep:
+    *_, last = walk
+    return last
+
+
+def _filled(measurements: Measurements, batch: int) -> Iterator[tuple[int, Measurements]]:
+    """Batches and how many of their rows count; the rest repeats the last one (:data:`BLOCK`)."""
     block = BLOCK
     if measurements.y.is_cuda:
         block = batch = min(batch, GPU_BATCH)
     for start in range(0, len(measurements), batch):
         rows = list(range(start, min(start + batch, len(measurements))))
-        part = measurements.select(rows + rows[-1:] * (-len(rows) % block)).on(measurements.y.device)
-        *_, last = sampler(model, schedule, part, streams(seed, purpose, part.index))
-        yield last.x_t[: len(rows)].clamp(-1, 1)
+        yield len(rows), measurements.select(rows + rows[-1:] * (-len(rows) % block)).on(measurements.y.device)
