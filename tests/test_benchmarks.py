@@ -56,6 +56,7 @@ def test_every_script_is_tested_and_explained():
         "optimizers",
         "gpu_minutes",
         "restore_sets",
+        "lab",
     )
     assert {path.stem for path in FOLDER.glob("*.py")} == {*SCRIPTS, *others}
     readme = (FOLDER / "README.md").read_text()
@@ -312,3 +313,17 @@ def test_good_and_broken_pictures_of_a_set_share_no_pixel(script):
     assert len(good) > 1000
     assert len(rest) > 2000
     assert np.intersect1d(good, rest).size == 0
+
+
+def test_the_pages_walks_are_timed_beside_emlibs(script, tmp_path):
+    pytest.importorskip("playwright.sync_api", reason="playwright isn't installed")
+    module, out = script("lab"), tmp_path / "result.json"
+    if module.browser_here() is None:
+        pytest.skip("no Chromium or Chrome on this machine")
+    module.main(["--quick", "--out", str(out)])
+    rows = read_result(out)["rows"]
+    assert [row["walk"] for row in rows] == [
+        f"{place} {name}" for name in ("DiffPIR", "DPS", "MMPS") for place in ("emlib", "page")
+    ]
+    assert [row["ratio"] for row in rows[::2]] == [1, 1, 1]
+    assert all(row["seconds"] > 0 for row in rows)

@@ -2,6 +2,7 @@
 
 from emlib.viz.display import explore, figure, frames, provenance
 from emlib.viz.figures import curves, grid, save_grid, tile, to_bytes
+from emlib.viz.laboratory import laboratory
 from emlib.viz.tables import table
 
 __all__ = [
@@ -10,6 +11,7 @@ __all__ = [
     "figure",
     "frames",
     "grid",
+    "laboratory",
     "provenance",
     "save_grid",
     "table",
