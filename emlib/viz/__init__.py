@@ -1,7 +1,8 @@
 """Pictures of pictures: every figure leaves here with alt text and a caption."""
 
 from emlib.viz.display import explore, figure, frames, provenance
-from emlib.viz.figures import curves, grid, save_grid, tile, to_bytes
+from emlib.viz.figures import curves, grid, save_grid, strips, tile, to_bytes
+from emlib.viz.saved import read_grid
 from emlib.viz.tables import table
 
 __all__ = [
@@ -11,7 +12,9 @@ __all__ = [
     "frames",
     "grid",
     "provenance",
+    "read_grid",
     "save_grid",
+    "strips",
     "table",
     "tile",
     "to_bytes",
