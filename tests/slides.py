@@ -1,4 +1,4 @@
-"""Slides from a built book's figures: ``python tests/slides.py CACHE OUT`` after ``make site``; ``make slides`` does both.
+"""Slides from a built book's figures: ``python tests/slides.py CACHE OUT``; ``make slides`` builds the book first.
 
 A slide a figure: its heading is the finding that the caption states first, the rest of the caption stands below. The
 figures come from the executed chapters in the cache; reveal.js, which lies in the repository, turns the pages. The
@@ -62,10 +62,9 @@ def figures(notebook: NotebookNode) -> Iterator[Tag]:
             yield from page.select("figure.emlib-figure")
 
 
-def title(notebook: NotebookNode) -> str:
-    """The first heading of a chapter."""
-    texts = (cell.source for cell in notebook.cells if cell.cell_type == "markdown")
-    return next(found[1] for text in texts if (found := re.search(r"^# (.+)$", text, re.MULTILINE)))
+def title(chapter: str) -> str:
+    """The first heading of a chapter; the cache keeps code alone."""
+    return next(match[2] for match in heads.HEADING.finditer(heads.text_of(chapter)))
 
 
 def slide(figure: Tag, chapter: str) -> str:
@@ -84,7 +83,9 @@ def slide(figure: Tag, chapter: str) -> str:
         sheet["style"] = f"{sheet.get('style', '')};width:{across:.0f}px;max-width:none;min-width:0"
     figure["id"] = f"{chapter}-{figure['id']}"
     words = html.escape(f"{finding.rstrip('.')}.")
-    return f"<section><h2>{words}</h2>{figure}{source}<footer>chapter {heads.number(chapter)}, {number}</footer></section>"
+    return (
+        f"<section><h2>{words}</h2>{figure}{source}<footer>chapter {heads.number(chapter)}, {number}</footer></section>"
+    )
 
 
 def deck(chapters: dict[str, NotebookNode]) -> str:
@@ -92,7 +93,7 @@ def deck(chapters: dict[str, NotebookNode]) -> str:
     slides = ["<section><h1>EM diffusion</h1><p>Clean models from corrupted pictures</p></section>"]
     for chapter, notebook in chapters.items():
         lit = heads.loop(heads.course()["chapters"][chapter]["lit"], chapter)
-        opening = f"<section><h1>{html.escape(title(notebook))}</h1>{lit}</section>"
+        opening = f"<section><h1>{html.escape(title(chapter))}</h1>{lit}</section>"
         slides.append("".join([opening, *(slide(figure, chapter) for figure in figures(notebook))]))
     body = "".join(f"<section>{column}</section>" for column in slides[1:])
     loop = (heads.ROOT / "book" / "assets" / "loop.css").read_text(encoding="utf-8")

@@ -234,3 +234,59 @@ def test_a_record_that_lacks_facts_says_what_it_has():
 @pytest.mark.parametrize(("seconds", "said"), [(0.2, "0 s"), (119, "119 s"), (120, "2.0 minutes"), (9000, "2.5 hours")])
 def test_durations(seconds, said):
     assert display.duration(seconds) == said
+
+
+def layers(shown):
+    """What lies behind the ink of a figure, and the ink, [H, W, 4] bytes."""
+    sheet = page(shown).select_one(".emlib-sheet")
+    behind = re.search(r"url\((data:image/png;base64,[^)]+)\)", sheet["style"])[1]
+    return [np.asarray(raw({"src": source}).convert("RGBA")) for source in (behind, sheet.img["src"])]
+
+
+def test_a_plot_is_ink_on_transparent_ground_before_white():
+    img = page(viz.figure(line(), "one", "c")).img
+    ink = np.asarray(raw(img).convert("RGBA"))
+    assert (ink[..., 3] == 0).mean() > 0.5
+    assert ink[..., 3].max() == 255
+    assert "background-color:#fff" in img["style"]
+
+
+def test_photographs_lie_behind_the_ink_and_together_they_are_the_figure():
+    fig, ax = plt.subplots(figsize=(2, 2))
+    ax.imshow(np.full((4, 4, 3), (200, 30, 90), np.uint8))
+    ax.plot([0, 3], [0, 3], color="k")
+    ax.set_title("words")
+    expected = io.BytesIO()
+    fig.tight_layout()
+    fig.savefig(expected, dpi=160, facecolor="white")
+    whole = np.asarray(Image.open(expected).convert("RGB")).astype(int)
+    behind, ink = layers(viz.frames([fig], ["l"], ["a"], "c"))
+    assert {tuple(pixel) for pixel in behind[behind[..., 3] == 255][:, :3]} == {(200, 30, 90)}
+    assert (ink[..., :3][ink[..., 3] == 255] < 30).all(), "the photograph is among the ink, which dark pages turn over"
+    sheet = np.full((*ink.shape[:2], 3), 255.0)
+    for layer in (behind, ink):
+        share = layer[..., 3:] / 255
+        sheet = share * layer[..., :3] + (1 - share) * sheet
+    assert np.abs(sheet - whole).max() < 8
+
+
+def test_a_figure_too_wide_for_a_phone_has_a_narrow_form_that_is_hidden_until_a_page_shows_it():
+    fig, axes = plt.subplots(1, 2, figsize=(9, 3))
+    for ax in axes:
+        ax.plot([0, 1], [0, 1])
+    shown = page(viz.figure(fig, NASTY, "c"))
+    wide, narrow = shown.select_one(".emlib-wide img"), shown.select_one(".emlib-narrow[hidden] img")
+    assert wide["alt"] == narrow["alt"] == NASTY
+    assert int(narrow["width"]) < 340 * 160 / 110 < int(wide["width"])
+    assert int(narrow["height"]) > int(wide["height"])
+    assert not plt.fignum_exists(fig.number)
+    assert page(viz.figure(line(), "one", "c")).select(".emlib-narrow, .emlib-wide") == []
+
+
+def test_sliders_are_as_wide_as_their_pictures():
+    fig, ax = plt.subplots(figsize=(4, 3))
+    drawn = page(viz.frames([fig], ["l"], ["a"], "c")).select_one(".emlib-frames")
+    assert drawn["style"] == f"max-width:{4 * 110}px"
+    pixels = page(viz.frames(SHEETS[:1], ["l"], ["a"], "c")).select_one(".emlib-frames")
+    assert pixels["style"].removeprefix("max-width:") in pixels.img["style"]
+    assert "width:100%" in pixels.input["style"]

@@ -1,4 +1,4 @@
-"""How long the chapters take to run, from a built book: ``python tests/times.py CACHE`` (``make times`` builds it first).
+"""How long the chapters take to run: ``python tests/times.py CACHE``; ``make times`` builds the book first.
 
 Writes ``data/results/book-times.json``, from which the heads of the chapters take their times.
 """

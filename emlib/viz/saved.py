@@ -26,13 +26,13 @@ def read_grid(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
         ValueError: if the file holds another number of rows, or no names beside them.
     """
     sheet = np.asarray(Image.open(path).convert("RGB"))
-    drawn = (sheet < 255).any(axis=2)
+    drawn: np.ndarray = np.any(sheet < 255, axis=2)
     # what is drawn farthest to the right, after a white gap, are the pictures: their names end before it
-    blocks = _runs(_closed(drawn.any(axis=0), PAD))
+    blocks = _runs(_closed(np.any(drawn, axis=0), PAD))
     if len(blocks) < 2:
         raise ValueError(f"{path} has no names left of its pictures, so it is no saved grid")
     left, right = blocks[-1]
-    bands = _runs(drawn[:, left:right].any(axis=1))
+    bands = _runs(np.any(drawn[:, left:right], axis=1))
     if len(bands) != len(names):
         raise ValueError(f"{path} holds {len(bands)} rows of pictures, but there are {len(names)} names: {names}")
     return {name: sheet[top:bottom, left:right] for name, (top, bottom) in zip(names, bands, strict=True)}
