@@ -100,8 +100,9 @@ serve: site ## the site on localhost, built again when a source changes
 
 # One way only: the text is the source, the notebook its twin without outputs. The Colab button opens
 # the twin if it is there when the site is built, hence the order.
-notebooks: $(READY) ## writes the chapters' first cell and their notebooks
+notebooks: $(READY) ## writes the chapters' first cell, their notebooks, and the README's addresses and times
 	@$(PY) tests/twins.py
+	@$(PY) tests/readme.py
 
 $(NOTEBOOKS): | $(READY)
 	@$(PY) tests/twins.py
