@@ -14,7 +14,7 @@ from docutils import nodes
 from sphinx import addnodes
 from sphinx.application import Sphinx
 
-GLOSSARY = "book/notation"
+GLOSSARY = "book/notation_glossary"
 UNLINKED = (GLOSSARY, "book/api", "book/bibliography", "book/90_results")
 """Pages whose words stay as they are."""
 

@@ -101,7 +101,7 @@ def test_a_word_of_the_glossary_says_its_meaning_to_pointer_and_keys_and_leads_t
         reach()
         assert word.evaluate(shown).strip('"') == word.get_attribute("data-meaning").replace('"', '\\"')
     word.press("Enter")
-    tab.wait_for_url("**/notation.html#term-*")
+    tab.wait_for_url("**/notation_glossary.html#term-*")
     entry = tab.locator(f"[id='{tab.url.rpartition('#')[2]}']")
     assert entry.is_visible()
 
