@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import heads
+import numpy as np
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
@@ -23,6 +24,9 @@ from emlib.runtime.durations import duration
 
 RUN = "em-mask-pocket"
 """The recorded run that the front page shows."""
+
+GAP = 5
+"""Pixels between two pictures of a saved grid."""
 
 
 def strip() -> str:
@@ -41,7 +45,7 @@ def strip() -> str:
     alts = [f"Ten pictures of clothes with {hidden:.0%} of their pixels grey"]
     alts += [f"The same ten pictures as EM has repaired them in iteration {row['iteration']}" for row in iterations]
     made = viz.frames(
-        [*rows, truth],
+        [in_two_rows(row) for row in (*rows, truth)],
         [*labels, "the truth, which EM never saw"],
         [*alts, "The same ten pictures as they were before they were broken"],
         f"Ten of {run['settings']['observations']:,} broken pictures. EM starts from {run['settings']['clean']} clean "
@@ -50,6 +54,13 @@ def strip() -> str:
         name="the EM strip",
     )
     return str(made.data)
+
+
+def in_two_rows(row: np.ndarray) -> np.ndarray:
+    """Ten pictures in a row, bytes [H, W, 3], as five above five, so that a phone shows them large enough."""
+    half = (row.shape[1] - GAP) // 2
+    between = np.full((GAP, half, 3), 160, np.uint8)  # the grey of the gaps
+    return np.concatenate([row[:, :half], between, row[:, -half:]])
 
 
 def chapter_map(title: Callable[[str], str], link: Callable[[str], str]) -> str:

@@ -42,7 +42,7 @@ ARROWS = (
     ("prior", "e-step"),
     ("clean", "prior"),
 )
-WIDTH, HEIGHT, ACROSS, DOWN = 112, 34, 134, 58
+WIDTH, HEIGHT, ACROSS, DOWN = 118, 34, 140, 58
 """Of a box of the drawing, and from one to the next; units of its own."""
 
 SEEN_CODE = re.compile(r"^```\{code-cell\}[^\n]*\n(:tags: \[[^\n]*(?:hide-|remove-)[^\n]*\n)?(.*?)^```", re.M | re.S)

@@ -6,6 +6,7 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 pytest.importorskip("sphinx", reason="sphinx isn't installed (it comes with the extra 'book')")
@@ -232,3 +233,14 @@ def test_the_switch_leaves_solutions_out(said, hidden, monkeypatch):
     monkeypatch.setenv(solutions.SWITCH, "no")
     with pytest.raises(solutions.ConfigError, match="'no'"):
         solutions.choose(None, Config)
+
+
+def test_ten_pictures_in_a_row_become_five_above_five():
+    ten = np.concatenate([np.full((8, 8 + front.GAP * (i < 9), 3), 20 * i, np.uint8) for i in range(10)], axis=1)
+    two = front.in_two_rows(ten)
+    assert two.shape == (2 * 8 + front.GAP, 5 * 8 + 4 * front.GAP, 3)
+    centres = [4 + i * (8 + front.GAP) for i in range(5)]
+    assert [[int(two[row, x, 0]) for x in centres] for row in (4, 12 + front.GAP)] == [
+        [0, 20, 40, 60, 80],
+        [100, 120, 140, 160, 180],
+    ]
