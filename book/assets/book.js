@@ -22,7 +22,7 @@ document.addEventListener("DOMContentLoaded", () => {
     });
   };
   reach();
-  if (window.MathJax?.startup?.promise) MathJax.startup.promise.then(reach);
+  window.addEventListener("load", () => window.MathJax?.startup?.promise?.then(reach));
   window.addEventListener("resize", reach);
   // the edges beyond which there is more fade; in most browsers book.css alone sees to it
   if (!CSS.supports("animation-timeline: scroll(self inline)")) {

@@ -107,6 +107,20 @@ def test_a_word_of_the_glossary_says_its_meaning_to_pointer_and_keys_and_leads_t
 
 
 @needs_site
+@pytest.mark.parametrize("width", [390, 1440])
+def test_words_of_the_loop_stay_in_their_boxes(width, open_tab):
+    tab = open_tab(address("book/08_em_whole_loop"), width=width)
+    room = tab.locator(".book-loop g").evaluate_all(
+        """all => all.map(one => {
+            const [box, text] = ['rect', 'text'].map(tag => one.querySelector(tag).getBBox());
+            return Math.min(text.x - box.x, box.x + box.width - text.x - text.width);
+        })"""
+    )
+    assert len(room) == 6
+    assert min(room) > 2
+
+
+@needs_site
 def test_the_front_page_works_without_scripts(browser):
     context = browser.new_context(java_script_enabled=False, viewport={"width": 390, "height": 900})
     tab = context.new_page()
