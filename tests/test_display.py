@@ -236,13 +236,6 @@ def test_durations(seconds, said):
     assert display.duration(seconds) == said
 
 
-def layers(shown):
-    """What lies behind the ink of a figure, and the ink, [H, W, 4] bytes."""
-    sheet = page(shown).select_one(".emlib-sheet")
-    behind = re.search(r"url\((data:image/png;base64,[^)]+)\)", sheet["style"])[1]
-    return [np.asarray(raw({"src": source}).convert("RGBA")) for source in (behind, sheet.img["src"])]
-
-
 def test_a_plot_is_ink_on_transparent_ground_before_white():
     img = page(viz.figure(line(), "one", "c")).img
     ink = np.asarray(raw(img).convert("RGBA"))
@@ -251,23 +244,37 @@ def test_a_plot_is_ink_on_transparent_ground_before_white():
     assert "background-color:#fff" in img["style"]
 
 
-def test_photographs_lie_behind_the_ink_and_together_they_are_the_figure():
-    fig, ax = plt.subplots(figsize=(2, 2))
-    ax.imshow(np.full((4, 4, 3), (200, 30, 90), np.uint8))
-    ax.plot([0, 3], [0, 3], color="k")
-    ax.set_title("words")
-    expected = io.BytesIO()
+@pytest.mark.parametrize("origin", ["upper", "lower"])
+@pytest.mark.parametrize("trim", [True, False])
+def test_photographs_lie_behind_the_ink_pixel_by_pixel_where_the_figure_has_them(origin, trim):
+    rng = np.random.default_rng(0)
+    photos = rng.integers(0, 256, (2, 3, 5, 3), np.uint8)
+    fig, axes = plt.subplots(1, 2, figsize=(4, 2))
+    for ax, photo in zip(axes, photos):
+        ax.imshow(photo, origin=origin)
+        ax.set_title("words")
     fig.tight_layout()
-    fig.savefig(expected, dpi=160, facecolor="white")
+    expected = io.BytesIO()
+    fig.savefig(expected, dpi=160, facecolor="white", **({"bbox_inches": "tight", "pad_inches": 0.04} if trim else {}))
     whole = np.asarray(Image.open(expected).convert("RGB")).astype(int)
-    behind, ink = layers(viz.frames([fig], ["l"], ["a"], "c"))
-    assert {tuple(pixel) for pixel in behind[behind[..., 3] == 255][:, :3]} == {(200, 30, 90)}
-    assert (ink[..., :3][ink[..., 3] == 255] < 30).all(), "the photograph is among the ink, which dark pages turn over"
-    sheet = np.full((*ink.shape[:2], 3), 255.0)
-    for layer in (behind, ink):
-        share = layer[..., 3:] / 255
-        sheet = share * layer[..., :3] + (1 - share) * sheet
-    assert np.abs(sheet - whole).max() < 8
+    shown = page(viz.figure(fig, "a", "c") if trim else viz.frames([fig], ["l"], ["a"], "c"))
+    sources = re.findall(r"--photo-\d:url\((data:[^)]+)\)", shown.select_one(".emlib-photos")["style"])
+    style = dict(part.split(":", 1) for part in shown.select_one(".emlib-sheet")["style"].split(";"))
+    ink = np.asarray(raw(shown.select_one(".emlib-sheet img")).convert("RGBA"))
+    assert (ink[..., :3][ink[..., 3] == 255] < 30).all(), "a photograph is among the ink, which dark pages turn over"
+    high, wide = ink.shape[:2]
+    assert whole.shape[:2] == pytest.approx((high, wide), abs=2)
+    for source, photo, place, size in zip(
+        sources, photos, *(style[f"background-{key}"].split(",") for key in ("position", "size")), strict=True
+    ):
+        found = pixels({"src": source})
+        assert np.array_equal(found, photo if origin == "upper" else photo[::-1])
+        (x, y), (w, h) = ([float(n) / 100 for n in re.findall(r"[\d.]+", text)] for text in (place, size))
+        left, top = x * (1 - w) * wide, y * (1 - h) * high
+        for i in range(3):
+            for j in range(5):
+                at = int(top + (i + 0.5) / 3 * h * high), int(left + (j + 0.5) / 5 * w * wide)
+                assert np.array_equal(whole[at], found[i, j])
 
 
 def test_a_figure_too_wide_for_a_phone_has_a_narrow_form_that_is_hidden_until_a_page_shows_it():

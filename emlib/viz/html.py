@@ -5,12 +5,13 @@ from __future__ import annotations
 import base64
 import html
 import io
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
+from matplotlib.transforms import Bbox
 from PIL import Image
 
 from emlib.viz.narrow import stacked
@@ -76,53 +77,74 @@ def image(picture: Picture, alt: str, trim: bool = False) -> str:
         return _img("pixels", Image.fromarray(picture), alt, f"width:100%;max-width:{SHEET};image-rendering:pixelated")
     if not trim and picture.get_layout_engine() is None:
         picture.tight_layout()
-    wide, fits = _drawn(picture, alt, trim)
+    drawn, photographs, fits = _drawn(picture, alt, trim)
     if not fits and stacked(picture, PHONE / CSS_DPI):
-        narrow, _ = _drawn(picture, alt, trim)
-        wide = f'<div class="emlib-wide">{wide}</div><div class="emlib-narrow" hidden>{narrow}</div>'
+        narrow, _, _ = _drawn(picture, alt, trim)
+        drawn = f'<div class="emlib-wide">{drawn}</div><div class="emlib-narrow" hidden>{narrow}</div>'
     plt.close(picture)
-    return wide
+    if photographs:  # both forms show the same ones, so they are written once
+        sources = ";".join(f"--photo-{i}:url({_data(photograph)})" for i, photograph in enumerate(photographs))
+        drawn = f'<div class="emlib-photos" style="{sources}">{drawn}</div>'
+    return drawn
 
 
-def _drawn(figure: Figure, alt: str, trim: bool) -> tuple[str, bool]:
-    """A figure as HTML, and whether it fits into a phone."""
-    photographs, ink = _layers(figure, trim)
+def _drawn(figure: Figure, alt: str, trim: bool) -> tuple[str, list[Image.Image], bool]:
+    """A figure as HTML, the photographs behind its ink, and whether it fits into a phone."""
+    figure.draw_without_rendering()  # the layout is settled before anything is hidden
+    figure.set_layout_engine("none")
+    size = figure.get_size_inches()
+    box = figure.get_tightbbox().padded(0.04) if trim else Bbox.from_bounds(0, 0, *size)
+    shown = [image for axes in figure.axes for image in axes.images if image.get_visible()]
+    ink = _ink(figure, shown, box if trim else None)
     width = round(ink.width * CSS_DPI / DPI)
     # so that letters stay legible on a phone: what would shrink further is moved sideways, by finger or keys
     least = min(round(0.62 * width), TABLET)
     wide = ' tabindex="0" role="group" aria-label="a wide picture"' if least > PHONE else ""
-    place = f"width:{width}px;max-width:100%;min-width:{least}px"
-    if photographs is None:
-        body = _img("drawn", ink, alt, f"{place};background-color:#fff")
-    else:  # behind the ink: where a page turns the ink over for a dark ground, photographs stay as they are
-        behind = f"background:#fff url({_data(photographs)}) 0 0/100% 100%;print-color-adjust:exact"
-        drawn = _img("drawn", ink, alt, "display:block;width:100%")
-        body = f'<div class="emlib-sheet" style="{place};{behind}">{drawn}</div>'
-    return f'<div class="emlib-picture" style="overflow-x:auto"{wide}>{body}</div>', not wide
+    place = f"width:{width}px;max-width:100%;min-width:{least}px;background-color:#fff"
+    if shown:  # behind the ink: where a page turns the ink over for a dark ground, photographs stay as they are
+        img = _img("drawn", ink, alt, "display:block;width:100%;image-rendering:auto")
+        body = f'<div class="emlib-sheet" style="{place};{_behind(shown, box, figure.dpi)}">{img}</div>'
+    else:
+        body = _img("drawn", ink, alt, place)
+    markup = f'<div class="emlib-picture" style="overflow-x:auto"{wide}>{body}</div>'
+    return markup, list(map(_photograph, shown)), not wide
 
 
-def _layers(figure: Figure, trim: bool) -> tuple[Image.Image | None, Image.Image]:
-    """The photographs of a figure, if there are any, and all else, of one size and on transparent ground."""
-    figure.draw_without_rendering()  # the layout is settled before anything is hidden
-    figure.set_layout_engine("none")
-    box = figure.get_tightbbox().padded(0.04) if trim else None
-    parts = [artist for axes in figure.axes for artist in axes.get_children()]
-    parts += [artist for artist in figure.get_children() if artist not in figure.axes]
-    seen = [artist for artist in parts if artist.get_visible()]
-    photographs = [artist for artist in seen if isinstance(artist, AxesImage)]
+def _ink(figure: Figure, photographs: list[AxesImage], box: Bbox | None) -> Image.Image:
+    """All of a figure but its photographs, on transparent ground."""
+    for photograph in photographs:
+        photograph.set_visible(False)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=DPI, transparent=True, bbox_inches=box)
+    for photograph in photographs:
+        photograph.set_visible(True)
+    return Image.open(buffer)
 
-    def only(wanted: list[Any]) -> Image.Image:
-        for artist in seen:
-            artist.set_visible(artist in wanted)
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=DPI, transparent=True, bbox_inches=box)
-        return Image.open(buffer)
 
-    behind = only(photographs) if photographs else None
-    ink = only([artist for artist in seen if artist not in photographs])
-    for artist in seen:
-        artist.set_visible(True)
-    return behind, ink
+def _photograph(shown: AxesImage) -> Image.Image:
+    """The pixels of a photograph, as many as it has, the way up that it is shown."""
+    pixels = np.asarray(shown.to_rgba(np.ma.asarray(shown.get_array()), bytes=True, norm=True))
+    left, right, bottom, top = shown.get_extent()
+    first, last = (top, bottom) if shown.origin == "upper" else (bottom, top)
+    (x0, y0), (x1, y1) = shown.axes.transData.transform([(left, first), (right, last)])
+    return Image.fromarray(np.ascontiguousarray(pixels[:: 1 if y0 > y1 else -1, :: 1 if x0 < x1 else -1, :3]))
+
+
+def _behind(photographs: list[AxesImage], box: Bbox, dpi: float) -> str:
+    """CSS that lays photographs where the figure has them, in shares of its sheet, which may be shown at any size."""
+    places, sizes = [], []
+    for photograph in photographs:
+        spot = photograph.get_window_extent()
+        wide, high = spot.width / dpi / box.width, spot.height / dpi / box.height
+        left, above = (spot.x0 / dpi - box.x0) / box.width, (box.y1 - spot.y1 / dpi) / box.height
+        # a percentage of what is left over beside the photograph
+        places.append(f"{100 * left / max(1 - wide, 1e-9):.4f}% {100 * above / max(1 - high, 1e-9):.4f}%")
+        sizes.append(f"{100 * wide:.4f}% {100 * high:.4f}%")
+    sources = ",".join(f"var(--photo-{i})" for i in range(len(photographs)))
+    return (
+        f"background-image:{sources};background-position:{','.join(places)};background-size:{','.join(sizes)};"
+        "background-repeat:no-repeat;image-rendering:pixelated;print-color-adjust:exact"
+    )
 
 
 def _img(kind: str, image: Image.Image, alt: str, style: str) -> str:
