@@ -157,3 +157,9 @@ def test_a_drawing_with_no_axes_and_one_of_many_rows_stay_as_they_are():
     for fig in (drawing, plt.subplots(2, 2, figsize=(8, 3))[0]):
         before = [ax.get_position().bounds for ax in fig.axes]
         assert narrowed(fig) == (False, 8.0, before)
+
+
+def test_a_plot_whose_words_leave_no_room_on_a_phone_is_not_narrowed():
+    fig, ax = plt.subplots(figsize=(9, 3))
+    ax.barh(["a name that is as long as a phone is wide, and longer", "b"], [1, 2])
+    assert not stacked(fig, 3.0)

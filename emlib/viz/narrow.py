@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from itertools import groupby
 
 import matplotlib.pyplot as plt
@@ -24,7 +25,8 @@ def stacked(figure: Figure, width: float) -> bool:
         width: inches that the page has across.
 
     Returns:
-        Whether it was; a figure of another kind stays as it is.
+        Whether it was. A figure of another kind stays as it is; one whose words leave its axes no room is moved, but
+        of no use.
     """
     spots = {axes: spec for axes in figure.axes if (spec := axes.get_subplotspec()) is not None}
     shapes = {spec.get_gridspec().get_geometry() for spec in spots.values()}
@@ -40,6 +42,17 @@ def stacked(figure: Figure, width: float) -> bool:
     # axes on one spot stay on one spot
     panels = [list(group) for _, group in groupby(spots, lambda axes: spots[axes].num1)]
     _under_each_other(figure, panels, width)
+    return _has_room(figure)
+
+
+def _has_room(figure: Figure) -> bool:
+    """Is there room left for the axes beside their words?"""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        try:
+            figure.draw_without_rendering()
+        except UserWarning:  # the layout has given up
+            return False
     return True
 
 
