@@ -2,7 +2,8 @@
 #   make book   sets up .venv, executes every chapter, builds the site and prints its address
 #   make test   sets up .venv, then unit tests, every notebook, and the tests of the site
 # Variables: PYTHON (which Python makes .venv), PIP_ARGS (more words for pip install, say an index of
-# CPU-only wheels), EMLIB_PRESET (sizes of the chapters: smoke, pocket, colab, paper), PORT (of make serve),
+# CPU-only wheels), EMLIB_PRESET (sizes of the chapters: smoke, pocket, colab, paper), EMLIB_SOLUTIONS
+# (0: a book without the solutions of its exercises), PORT (of make serve),
 # WORKERS (processes that share the tests; one a core, at most four, if unset), LAB_ARGS (more words for
 # jupyter lab in make notebook, say --no-browser).
 
@@ -12,7 +13,8 @@ PORT ?= 8000
 WORKERS ?= auto
 LAB_ARGS ?=
 EMLIB_PRESET ?= pocket
-export EMLIB_PRESET
+EMLIB_SOLUTIONS ?= 1
+export EMLIB_PRESET EMLIB_SOLUTIONS
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -20,12 +22,14 @@ PY := $(BIN)/python
 READY := $(VENV)/.ready
 BOOK := _build/$(EMLIB_PRESET)/_build
 SITE := $(BOOK)/html
-BUILT := $(SITE)/.built
+# A site with and one without solutions: one stamp goes with the other's site, so a switch builds anew.
+BUILT := $(SITE)/.built$(EMLIB_SOLUTIONS:1=)
 CACHE := $(BOOK)/.jupyter_cache
 FRESH := $(CACHE)/.fresh
 CHAPTERS := $(shell grep -l '^jupytext:' book/*.md)
 NOTEBOOKS := $(CHAPTERS:.md=.ipynb)
-PAGES := $(wildcard book/*.md) book/references.bib _config.yml _toc.yml tests/docstrings.py $(shell find book/assets -type f)
+EXTENSIONS := docstrings front heads solutions terms
+PAGES := $(wildcard book/*.md) book/references.bib book/course.json _config.yml _toc.yml $(EXTENSIONS:%=tests/%.py) $(shell find book/assets -type f)
 LIBRARY := $(wildcard emlib/*.py emlib/*/*.py) $(shell find data -type f)
 
 # The notebooks' kernel is the one inside .venv, whatever the user has registered elsewhere.
@@ -38,7 +42,7 @@ export EMLIB_STATIC := 1
 PARALLEL := -n $(WORKERS) --maxprocesses 4
 ALONE := OMP_NUM_THREADS=1 EMLIB_PRESET=smoke
 
-.PHONY: book test setup site notebook notebooks results serve check-links lint unit nbval site-tests clean distclean help
+.PHONY: book test setup site slides times notebook notebooks results serve check-links lint unit nbval site-tests clean distclean help
 .DEFAULT_GOAL := help
 
 help: ## lists these commands
@@ -85,13 +89,20 @@ $(BUILT): $(PAGES) $(FRESH) | $(NOTEBOOKS)
 	@$(BIN)/jupyter-book build . --path-output _build/$(EMLIB_PRESET) -W -n --keep-going
 	@mv $(BOOK)/.begun $@
 
+slides: site ## makes slides of the figures, to be shown in a browser
+	@$(PY) tests/slides.py $(CACHE) _build/$(EMLIB_PRESET)/slides
+
+times: site ## notes how long each chapter took to run, for the chapters' heads
+	@$(PY) tests/times.py $(CACHE)
+
 serve: site ## the site on localhost, built again when a source changes
 	@$(PY) tests/serve.py $(SITE) --port $(PORT) --make $(MAKE)
 
 # One way only: the text is the source, the notebook its twin without outputs. The Colab button opens
 # the twin if it is there when the site is built, hence the order.
-notebooks: $(READY) ## writes the chapters' first cell and their notebooks
+notebooks: $(READY) ## writes the chapters' first cell, their notebooks, and the README's addresses and times
 	@$(PY) tests/twins.py
+	@$(PY) tests/readme.py
 
 $(NOTEBOOKS): | $(READY)
 	@$(PY) tests/twins.py

@@ -17,6 +17,8 @@ UNSEEN = {"hide-input", "hide-cell", "remove-cell", "remove-input"}
 TEACH = {"01_pictures_and_noise": 1, "03_how_pictures_break": 2, "02_ddpm": 1, "04_exact_world": 1}
 """Cells of nothing but assertions, and of what they compare, that a reader should see: in 1 and 3 they show what an
 assertion says, in 2 a step by hand is the library's, and in 4 two worlds give one likelihood."""
+SHOWN = {"01_pictures_and_noise": 1}
+"""Figures whose making is seen: one, so that a reader knows how it is done."""
 MOST = {"12_measured": 182, "13_starts": 112}
 """Visible lines of code in the chapters that report recorded runs."""
 
@@ -41,6 +43,20 @@ def only_asserts(source: str) -> bool:
 
     tree = ast.parse(source)
     return any(isinstance(node, ast.Assert) for node in ast.walk(tree)) and all(map(serves, tree.body))
+
+
+def makes_a_figure(source: str) -> bool:
+    """Does a cell end by showing a figure, which takes alt text, a caption and often more lines than what it shows?"""
+    last = ast.parse(source).body[-1:]
+    return any(
+        isinstance(node, ast.Attribute)
+        and node.attr in ("figure", "frames", "explore")
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "viz"
+        for statement in last
+        if isinstance(statement, ast.Expr)
+        for node in ast.walk(statement)
+    )
 
 
 def lines_of_code(source: str) -> int:
@@ -75,6 +91,21 @@ def test_assertions_alone_are_seen_only_where_they_teach(chapter):
     found = [source for source in visible(chapter) if only_asserts(source)]
     assert len(found) <= TEACH.get(chapter.stem, 0), (
         "an assertion on recorded rows is a test in tests/, one on numbers of the page has the tag remove-cell:\n\n"
+        + "\n\n".join(found)
+    )
+
+
+def test_a_cell_that_ends_in_a_figure_is_known():
+    assert makes_a_figure("x = 1\nviz.figure(viz.grid(x), alt='a', caption='c')")
+    assert not makes_a_figure("fig = viz.curves(x)\nviz.table(x)")
+    assert not makes_a_figure("def show(x):\n    return viz.figure(x)")
+
+
+@pytest.mark.parametrize("chapter", chapters(), ids=lambda path: path.stem)
+def test_plotting_is_folded(chapter):
+    found = [source for source in visible(chapter) if makes_a_figure(source)]
+    assert len(found) <= SHOWN.get(chapter.stem, 0), (
+        "end the cell above the figure, and give the figure a cell of its own with the tag hide-input:\n\n"
         + "\n\n".join(found)
     )
 

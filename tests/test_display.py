@@ -104,7 +104,7 @@ def test_only_a_drawing_too_wide_for_a_phone_is_moved_sideways_there_and_takes_k
 
 def test_frames_show_one_picture_at_a_time_each_with_its_alt_text():
     frames = page(viz.frames(SHEETS, ["t = 9", NASTY, "t < 0"], ["first", NASTY, "last"], "c")).select(".emlib-frame")
-    assert [frame.has_attr("hidden") for frame in frames] == [True, True, False]
+    assert [frame.has_attr("hidden") for frame in frames] == [False, True, True]
     assert [frame.img["alt"] for frame in frames] == ["first", NASTY, "last"]
     assert [int(pixels(frame.img).mean()) for frame in frames] == [0, 100, 200]
 
@@ -228,9 +228,72 @@ def test_a_recorded_figure_says_where_its_numbers_come_from(tmp_path, monkeypatc
 
 def test_a_record_that_lacks_facts_says_what_it_has():
     said = page(viz.provenance({"experiment": "e", "settings": {}, "rows": [], "seconds": 9.6})).text
-    assert said == "Recorded run: · 10 s"
+    assert said == "sourceRecorded run: · 10 s"
 
 
 @pytest.mark.parametrize(("seconds", "said"), [(0.2, "0 s"), (119, "119 s"), (120, "2.0 minutes"), (9000, "2.5 hours")])
 def test_durations(seconds, said):
     assert display.duration(seconds) == said
+
+
+def test_a_plot_is_ink_on_transparent_ground_before_white():
+    img = page(viz.figure(line(), "one", "c")).img
+    ink = np.asarray(raw(img).convert("RGBA"))
+    assert (ink[..., 3] == 0).mean() > 0.5
+    assert ink[..., 3].max() == 255
+    assert "background-color:#fff" in img["style"]
+
+
+@pytest.mark.parametrize("origin", ["upper", "lower"])
+@pytest.mark.parametrize("trim", [True, False])
+def test_photographs_lie_behind_the_ink_pixel_by_pixel_where_the_figure_has_them(origin, trim):
+    rng = np.random.default_rng(0)
+    photos = rng.integers(0, 256, (2, 3, 5, 3), np.uint8)
+    fig, axes = plt.subplots(1, 2, figsize=(4, 2))
+    for ax, photo in zip(axes, photos):
+        ax.imshow(photo, origin=origin)
+        ax.set_title("words")
+    fig.tight_layout()
+    expected = io.BytesIO()
+    fig.savefig(expected, dpi=160, facecolor="white", **({"bbox_inches": "tight", "pad_inches": 0.04} if trim else {}))
+    whole = np.asarray(Image.open(expected).convert("RGB")).astype(int)
+    shown = page(viz.figure(fig, "a", "c") if trim else viz.frames([fig], ["l"], ["a"], "c"))
+    sources = re.findall(r"--photo-\d:url\((data:[^)]+)\)", shown.select_one(".emlib-photos")["style"])
+    style = dict(part.split(":", 1) for part in shown.select_one(".emlib-sheet")["style"].split(";"))
+    ink = np.asarray(raw(shown.select_one(".emlib-sheet img")).convert("RGBA"))
+    assert (ink[..., :3][ink[..., 3] == 255] < 30).all(), "a photograph is among the ink, which dark pages turn over"
+    high, wide = ink.shape[:2]
+    assert whole.shape[:2] == pytest.approx((high, wide), abs=2)
+    for source, photo, place, size in zip(
+        sources, photos, *(style[f"background-{key}"].split(",") for key in ("position", "size")), strict=True
+    ):
+        found = pixels({"src": source})
+        assert np.array_equal(found, photo if origin == "upper" else photo[::-1])
+        (x, y), (w, h) = ([float(n) / 100 for n in re.findall(r"[\d.]+", text)] for text in (place, size))
+        left, top = x * (1 - w) * wide, y * (1 - h) * high
+        for i in range(3):
+            for j in range(5):
+                at = int(top + (i + 0.5) / 3 * h * high), int(left + (j + 0.5) / 5 * w * wide)
+                assert np.array_equal(whole[at], found[i, j])
+
+
+def test_a_figure_too_wide_for_a_phone_has_a_narrow_form_that_is_hidden_until_a_page_shows_it():
+    fig, axes = plt.subplots(1, 2, figsize=(9, 3))
+    for ax in axes:
+        ax.plot([0, 1], [0, 1])
+    shown = page(viz.figure(fig, NASTY, "c"))
+    wide, narrow = shown.select_one(".emlib-wide img"), shown.select_one(".emlib-narrow[hidden] img")
+    assert wide["alt"] == narrow["alt"] == NASTY
+    assert int(narrow["width"]) < 340 * 160 / 110 < int(wide["width"])
+    assert int(narrow["height"]) > int(wide["height"])
+    assert not plt.fignum_exists(fig.number)
+    assert page(viz.figure(line(), "one", "c")).select(".emlib-narrow, .emlib-wide") == []
+
+
+def test_sliders_are_as_wide_as_their_pictures():
+    fig, ax = plt.subplots(figsize=(4, 3))
+    drawn = page(viz.frames([fig], ["l"], ["a"], "c")).select_one(".emlib-frames")
+    assert drawn["style"] == f"max-width:{4 * 110}px"
+    pixels = page(viz.frames(SHEETS[:1], ["l"], ["a"], "c")).select_one(".emlib-frames")
+    assert pixels["style"].removeprefix("max-width:") in pixels.img["style"]
+    assert "width:100%" in pixels.input["style"]

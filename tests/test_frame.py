@@ -93,7 +93,7 @@ def test_one_address(texts):
     other = re.compile(r"https://github\.com/[\w.-]+/" + re.escape(name) + r"(?![\w-])")
     wrong = {(path, found) for path, text in texts.items() for found in other.findall(text) if found != address}
     assert wrong == set(), f"the repository's address is {address}, as _config.yml says"
-    allowed = re.compile(r"_config\.yml|book/\w+\.(md|ipynb)")
+    allowed = re.compile(r"_config\.yml|README\.md|book/\w+\.(md|ipynb)")
     assert [path for path, text in texts.items() if address in text and not allowed.fullmatch(path)] == []
 
 
@@ -137,7 +137,7 @@ def test_the_makefile_says_what_each_command_does(texts):
 
 def test_licences_stand_beside_what_they_cover():
     ours, data = ("LICENSE", "LICENSE-prose"), ("data/fashion-mnist/LICENSE", "data/checkpoints/LICENSE-alexnet")
-    for name in (*ours, *data, "book/assets/vendor/mathjax/LICENSE"):
+    for name in (*ours, *data, "book/assets/vendor/mathjax/LICENSE", "book/assets/vendor/reveal/LICENSE"):
         assert (ROOT / name).stat().st_size > 300, f"{name} is missing or cut short"
 
 

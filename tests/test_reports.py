@@ -176,9 +176,10 @@ def test_dots_stand_by_their_names_from_top_to_bottom():
     plt.close()
 
 
-def test_rows_as_text_have_a_column_for_each_key():
-    text = reports.as_text([{"a": 1.23456, "b": "long"}, {"b": "x", "c": 2}])
-    assert text.splitlines() == ["      a     b  c", "  1.235  long   ", "            x  2"]
+def test_rows_as_cells_have_a_column_for_each_key():
+    head, rows = reports.as_cells([{"a": 1.23456, "b": "long"}, {"b": "x", "c": 2}])
+    assert head == ["a", "b", "c"]
+    assert rows == [["1.235", "long", ""], ["", "x", "2"]]
 
 
 def test_the_papers_tables_have_this_librarys_tasks_and_methods():

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from emlib import viz
+from emlib.viz.narrow import stacked
 
 
 @pytest.fixture(autouse=True)
@@ -89,3 +90,76 @@ def test_more_lines_than_markers_are_refused_or_drawn_but_never_dropped():
 def test_every_level_is_drawn():
     fig = viz.curves([0, 1], {"a": [0, 1]}, "x", "y", levels={f"level {i}": i / 10 for i in range(6)})
     assert len(fig.axes[0].lines) == 7
+
+
+def test_a_saved_grid_gives_its_rows_back(tmp_path):
+    rng = torch.Generator().manual_seed(0)
+    x = {name: torch.rand(4, 3, 8, 8, generator=rng) * 2 - 1 for name in ("truth", "observed twice", "EM 1")}
+    viz.save_grid(x, tmp_path / "a.png")
+    rows = viz.read_grid(tmp_path / "a.png", list(x))
+    assert list(rows) == list(x)
+    for name, row in rows.items():
+        sheet = viz.tile(x[name], 4)
+        high, wide, _ = row.shape
+        assert wide / high == pytest.approx(sheet.shape[1] / sheet.shape[0], rel=0.03)
+        # the middle of each pixel, wherever drawing has put it
+        found = row[((np.arange(8) + 0.5) * high / 8).astype(int)][
+            :, ((np.arange(sheet.shape[1]) + 0.5) * wide / sheet.shape[1]).astype(int)
+        ]
+        assert np.abs(found.astype(int) - sheet).mean() < 8
+    assert [ax.get_ylabel() for ax in viz.strips(rows).axes] == list(x)
+
+
+def test_a_saved_grid_of_other_rows_or_of_none_is_refused(tmp_path):
+    viz.save_grid({"one": torch.zeros(3, 1, 4, 4), "two": torch.zeros(3, 1, 4, 4)}, tmp_path / "a.png")
+    with pytest.raises(ValueError, match="2 rows.*1 names"):
+        viz.read_grid(tmp_path / "a.png", ["one"])
+    plt.imsave(tmp_path / "b.png", np.zeros((9, 9)))
+    with pytest.raises(ValueError, match="no saved grid"):
+        viz.read_grid(tmp_path / "b.png", ["one"])
+
+
+def narrowed(fig):
+    return stacked(fig, 3.0), fig.get_figwidth(), [ax.get_position().bounds for ax in fig.axes]
+
+
+def test_rows_of_pictures_have_their_names_above_them_on_a_phone():
+    fig = viz.grid({"observed": torch.zeros(5, 1, 4, 4), "truth": torch.zeros(5, 1, 4, 4)})
+    done, width, _ = narrowed(fig)
+    assert done
+    assert width == 3.0
+    assert [ax.get_title(loc="left") for ax in fig.axes] == ["observed", "truth"]
+    assert {ax.get_ylabel() for ax in fig.axes} == {""}
+
+
+@pytest.mark.parametrize(("panels", "columns"), [(1, 1), (2, 1), (3, 1), (5, 2)])
+def test_panels_stand_under_each_other_on_a_phone_with_all_their_axes(panels, columns):
+    fig, axes = plt.subplots(1, panels, figsize=(3 * panels, 3), sharey=True, squeeze=False)
+    axes[0, 0].set_ylabel("dB")
+    for ax in axes[0]:
+        ax.plot([0, 1], [0, 1])
+        ax.set_title("a panel")
+    done, width, _ = narrowed(fig)
+    fig.draw_without_rendering()
+    places = [ax.get_position() for ax in axes[0]]
+    assert done
+    assert width == 3.0
+    assert len({round(place.x0, 2) for place in places}) == columns
+    assert len({round(place.y0, 2) for place in places}) == -(-panels // columns)
+    for ax in axes[0][::columns]:
+        assert ax.get_ylabel() == "dB"
+        assert ax.yaxis.get_tick_params()["labelleft"]
+
+
+def test_a_drawing_with_no_axes_and_one_of_many_rows_stay_as_they_are():
+    drawing, ax = plt.subplots(figsize=(8, 3))
+    ax.set_axis_off()
+    for fig in (drawing, plt.subplots(2, 2, figsize=(8, 3))[0]):
+        before = [ax.get_position().bounds for ax in fig.axes]
+        assert narrowed(fig) == (False, 8.0, before)
+
+
+def test_a_plot_whose_words_leave_no_room_on_a_phone_is_not_narrowed():
+    fig, ax = plt.subplots(figsize=(9, 3))
+    ax.barh(["a name that is as long as a phone is wide, and longer", "b"], [1, 2])
+    assert not stacked(fig, 3.0)

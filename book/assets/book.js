@@ -21,8 +21,26 @@ document.addEventListener("DOMContentLoaded", () => {
     box.setAttribute("role", "group");
     box.setAttribute("aria-label", "a wide table");
   });
-  // and so does what a cell has printed
-  document.querySelectorAll(".cell_output pre").forEach((printed) => {
-    if (printed.scrollWidth > printed.clientWidth) printed.tabIndex = 0;
-  });
+  // and so do printed lines and equations
+  const boxes = ".cell_output pre, div.math mjx-container, .emlib-picture, .emlib-table > div";
+  const reach = () => {
+    document.querySelectorAll(".cell_output pre, div.math mjx-container").forEach((box) => {
+      if (box.scrollWidth > box.clientWidth + 1) box.tabIndex = 0;
+    });
+  };
+  reach();
+  window.addEventListener("load", () => window.MathJax?.startup?.promise?.then(reach));
+  window.addEventListener("resize", reach);
+  // the edges beyond which there is more fade; in most browsers book.css alone sees to it
+  if (!CSS.supports("animation-timeline: scroll(self inline)")) {
+    const fade = (box) => {
+      const left = box.scrollLeft, right = box.scrollWidth - box.clientWidth - left;
+      box.style.setProperty("--book-more-left", left > 1 ? "2.5rem" : "0px");
+      box.style.setProperty("--book-more-right", right > 1 ? "2.5rem" : "0px");
+    };
+    document.querySelectorAll(`${boxes}, .pst-scrollable-table-container`).forEach((box) => {
+      box.addEventListener("scroll", () => fade(box), { passive: true });
+      new ResizeObserver(() => fade(box)).observe(box);
+    });
+  }
 });

@@ -236,14 +236,10 @@ def dots(
     return drawn
 
 
-def as_text(rows: Sequence[Record]) -> str:
-    """Recorded rows as a table in plain text: a column for each key, numbers with four digits."""
+def as_cells(rows: Sequence[Record]) -> tuple[list[str], list[list[str]]]:
+    """Recorded rows as head and cells of a table: a column for each key, numbers with four digits, "" where none is."""
     keys = list(dict.fromkeys(key for row in rows for key in row))
-    cells = [keys, *([_plain(row.get(key, "")) for key in keys] for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return "\n".join(
-        "  " + "  ".join(f"{cell:>{width}}" for cell, width in zip(line, widths, strict=True)) for line in cells
-    )
+    return keys, [[_plain(row.get(key, "")) for key in keys] for row in rows]
 
 
 def _plain(value: Any) -> str:

@@ -16,7 +16,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from emlib.runtime.durations import duration
-from emlib.viz.html import Picture, image, number_of, shown
+from emlib.viz.html import Picture, image, number_of, shown, width_of
 
 if TYPE_CHECKING:
     from IPython.display import HTML
@@ -54,7 +54,7 @@ def frames(
     alts: Sequence[str],
     caption: str,
     *,
-    start: int = -1,
+    start: int = 0,
     recorded: Mapping[str, Any] | Sequence[Mapping[str, Any]] = (),
     name: str | None = None,
 ) -> HTML:
@@ -65,7 +65,7 @@ def frames(
         labels: what is said beside the slider, one a frame.
         alts: alt text, one a frame.
         caption: what is seen.
-        start: which frame is seen first; the last one by default.
+        start: which frame is seen first; the one at the left of the slider by default.
         recorded, name: as in :func:`figure`.
 
     Raises:
@@ -135,12 +135,26 @@ def is_live() -> bool:
     return "google.colab" in sys.modules or "cellId" in kernel.get_parent("shell").get("metadata", {})
 
 
-def provenance(record: Mapping[str, Any]) -> str:
-    """One small line of HTML on a recorded run: command, data, device, time, date and commit.
+def provenance(records: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> str:
+    """What recorded runs say of themselves, folded into the word "source": command, data, device, time, date, commit.
 
     Args:
-        record: as ``read_result`` reads it; what it lacks is left out.
+        records: one or several, as ``read_result`` reads them; what they lack is left out.
+
+    Returns:
+        HTML, empty without a record.
     """
+    several = [records] if isinstance(records, Mapping) else records
+    if not several:
+        return ""
+    return (
+        '<details class="emlib-provenance" style="font-size:80%"><summary>source</summary>'
+        f"{''.join(map(_run, several))}</details>"
+    )
+
+
+def _run(record: Mapping[str, Any]) -> str:
+    """A line on one recorded run."""
     facts = [record.get("settings", {}).get("data"), record.get("device")]
     if "seconds" in record:
         facts.append(duration(record["seconds"]))
@@ -151,7 +165,7 @@ def provenance(record: Mapping[str, Any]) -> str:
         facts.append(f"commit {record['commit']}")
     command = f" <code>{html.escape(record['command'])}</code>" if "command" in record else ""
     said = "".join(f" · {html.escape(fact)}" for fact in facts if fact)
-    return f'<small class="emlib-provenance" style="display:block">Recorded run:{command}{said}</small>'
+    return f'<small style="display:block">Recorded run:{command}{said}</small>'
 
 
 def said(value: Any) -> str:
@@ -162,11 +176,10 @@ def said(value: Any) -> str:
 def _figure(
     number: int, body: str, caption: str, recorded: Mapping[str, Any] | Sequence[Mapping[str, Any]] = ()
 ) -> str:
-    records = [recorded] if isinstance(recorded, Mapping) else recorded
     return (
         f'<figure class="emlib-figure" id="figure-{number}" style="margin:1em 0">{body}'
         f'<figcaption style="max-width:52em"><b>Figure {number}.</b> {html.escape(caption)}'
-        f"{''.join(map(provenance, records))}</figcaption></figure>"
+        f"{provenance(recorded)}</figcaption></figure>"
     )
 
 
@@ -177,13 +190,15 @@ def _deck(
     sizes = [len(labels) for labels in dials.values()]
     strides = [prod(sizes[i + 1 :]) for i in range(len(sizes))]
     seen = sum(i * stride for i, stride in zip(at, strides, strict=True))
+    width = width_of(pictures[0])  # asked before they are shown, which narrows them
     body = "".join(
         f'<div class="emlib-frame"{"" if i == seen else " hidden"}>{image(picture, alt)}</div>'
         for i, (picture, alt) in enumerate(zip(pictures, alts, strict=True))
     )
     for (dial, labels), stride, i in zip(dials.items(), strides, at, strict=True):
         body += _slider(f"figure-{number}-{dial}", dial.replace("_", " "), labels, stride, i)
-    return f'<div class="emlib-frames">{body}</div>'
+    # as wide as the pictures, so that the dials are
+    return f'<div class="emlib-frames" style="max-width:{width}">{body}</div>'
 
 
 _MOVE = (
@@ -197,11 +212,13 @@ _MOVE = (
 
 def _slider(name: str, dial: str, labels: Sequence[str], stride: int, at: int) -> str:
     # without autocomplete="off" Firefox would put a reloaded slider where it stood, beside another picture
+    grid = "grid-template:'name value' auto 'dial dial' auto / auto 1fr;gap:0 .8em"
     return (
-        f'<div class="emlib-dial" style="display:flex;flex-wrap:wrap;align-items:center;gap:.2em .8em;margin:.5em 0">'
-        f'<label for="{html.escape(name)}">{html.escape(dial)}</label>'
+        f'<div class="emlib-dial" style="display:grid;{grid};margin:.5em 0">'
+        f'<label for="{html.escape(name)}" style="grid-area:name">{html.escape(dial)}</label>'
         f'<input id="{html.escape(name)}" type="range" min="0" max="{len(labels) - 1}" value="{at}" step="1" '
         f'autocomplete="off" data-stride="{stride}" data-labels="{html.escape(json.dumps(list(labels)))}" '
-        f'aria-valuetext="{html.escape(labels[at])}" style="flex:1 1 12em;max-width:24em" '
-        f'oninput="{html.escape(_MOVE)}"><span class="emlib-label">{html.escape(labels[at])}</span></div>'
+        f'aria-valuetext="{html.escape(labels[at])}" style="grid-area:dial;width:100%;margin:0" '
+        f'oninput="{html.escape(_MOVE)}"><span class="emlib-label" style="grid-area:value">'
+        f"{html.escape(labels[at])}</span></div>"
     )

@@ -42,9 +42,14 @@ def grid(rows: Mapping[str, Tensor], columns: int = 10) -> Figure:
         rows: name of a row -> pictures [N, C, H, W] on [-1, 1]; the first ``columns`` are shown.
     """
     columns = min(columns, max(len(x) for x in rows.values()))
+    return strips({name: tile(x[:columns], columns) for name, x in rows.items()})
+
+
+def strips(rows: Mapping[str, np.ndarray]) -> Figure:
+    """Rows of pictures that are tiled already, bytes [H, W, 3], each with its name at the left."""
     fig, axes = plt.subplots(len(rows), 1, figsize=(8, 0.86 * len(rows)), squeeze=False)
-    for ax, (name, x) in zip(axes[:, 0], rows.items(), strict=True):
-        ax.imshow(tile(x[:columns], columns), interpolation="nearest")
+    for ax, (name, sheet) in zip(axes[:, 0], rows.items(), strict=True):
+        ax.imshow(sheet, interpolation="nearest")
         ax.set_yticks([])
         ax.set_xticks([])
         ax.spines[:].set_visible(False)

@@ -22,6 +22,7 @@ def table(
     caption: str,
     *,
     recorded: Mapping[str, Any] | Sequence[Mapping[str, Any]] = (),
+    name: str | None = None,
 ) -> HTML:
     """A numbered table with a caption that says what is seen; it scrolls where a screen is narrow.
 
@@ -33,23 +34,23 @@ def table(
         rows: cells as text, the first of each naming its row; an empty cell says that there is no such number.
         caption: what is seen.
         recorded: the recorded runs that its numbers come from.
+        name: what the table is known by where another has the same head and rows.
 
     Raises:
         ValueError: if a row has another number of cells than the head.
     """
     if bad := [row for row in rows if len(row) != len(head)]:
         raise ValueError(f"each row needs {len(head)} cells, as the head has, but one has {len(bad[0])}: {bad[0]}")
-    number = number_of("table", "\n".join([*head, *(row[0] for row in rows)]))
+    number = number_of("table", name or "\n".join([*head, *(row[0] for row in rows)]))
     titles = "".join(f'<th scope="col">{html.escape(title)}</th>' for title in head)
     row_head = 'th scope="row"'
     body = "".join(f"<tr>{_cell(name, row_head)}{''.join(map(_cell, cells))}</tr>" for name, *cells in rows)
-    records = [recorded] if isinstance(recorded, Mapping) else recorded
     return shown(
         f'<figure class="emlib-table" id="table-{number}" style="margin:1em 0">'
         f'<div style="overflow-x:auto" tabindex="0" role="group" aria-label="table {number}">'
         f'<table class="table"><thead><tr>{titles}</tr></thead><tbody>{body}</tbody></table></div>'
         f'<figcaption style="max-width:52em"><b>Table {number}.</b> {html.escape(caption)}'
-        f"{''.join(map(provenance, records))}</figcaption></figure>"
+        f"{provenance(recorded)}</figcaption></figure>"
     )
 
 

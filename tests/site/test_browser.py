@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from built import PAGES, address, needs_site
+from built import CHAPTERS, PAGES, address, needs_site
 
 from emlib import viz
 
@@ -48,6 +48,89 @@ def test_page_fits_into_its_window(page, open_tab):
         assert over <= 0, f"{over} pixels too wide in a window of {width}"
         # only on a phone may a wide figure be moved sideways in its box
         assert width < 600 or not any(cut_off(tab)), f"a figure is cut off in a window of {width}"
+        assert without_cue(tab) == [], f"more than is seen, and no edge fades, in a window of {width}"
+
+
+@needs_site
+@pytest.mark.parametrize("page", PAGES)
+def test_a_phone_shows_equations_whole_and_stacked_figures(page, open_tab):
+    tab = open_tab(address(page), width=390)
+    settle(tab)
+    wide = tab.locator("article div.math mjx-container").evaluate_all(
+        "boxes => boxes.filter(box => box.scrollWidth > box.clientWidth + 1).map(box => box.parentElement.textContent)"
+    )
+    assert wide == [], "equations that go on beyond the edge; break them with aligned"
+    for form, seen in ((".emlib-narrow", True), (".emlib-wide", False)):
+        frames = tab.locator(f".emlib-frame:not([hidden]) {form}, .emlib-figure:not(:has(.emlib-frames)) {form}")
+        assert frames.evaluate_all("all => all.map(one => one.checkVisibility())") == [seen] * frames.count()
+    assert not any(tab.locator(".emlib-narrow .emlib-picture").evaluate_all(MOVED)), "a narrow figure is too wide"
+
+
+@needs_site
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("page", CHAPTERS)
+def test_no_figure_is_a_slab_on_a_dark_page(page, theme, open_tab):
+    tab = open_tab(address(page), theme)
+    grounds = tab.locator(".emlib-drawn, .emlib-sheet").evaluate_all(
+        "all => all.map(one => getComputedStyle(one).backgroundColor)"
+    )
+    assert set(grounds) <= {"rgba(0, 0, 0, 0)"}
+    filters = set(tab.locator(".emlib-drawn").evaluate_all("all => all.map(one => getComputedStyle(one).filter)"))
+    assert filters <= {"none" if theme == "light" else "invert(1) hue-rotate(180deg)"}
+    kept = set(tab.locator(".emlib-sheet, .emlib-pixels").evaluate_all("a => a.map(o => getComputedStyle(o).filter)"))
+    assert kept <= {"none"}, "a photograph is turned over"
+
+
+@needs_site
+@pytest.mark.parametrize("page", PAGES)
+def test_sliders_are_as_wide_as_their_pictures(page, open_tab):
+    tab = open_tab(address(page))
+    for figure in tab.locator(".emlib-frames").all():
+        picture = figure.locator(".emlib-frame:not([hidden]) img").first.bounding_box()["width"]
+        for dial in figure.locator("input").all():
+            assert dial.bounding_box()["width"] == pytest.approx(picture, rel=0.03)
+
+
+@needs_site
+def test_a_word_of_the_glossary_says_its_meaning_to_pointer_and_keys_and_leads_to_its_entry(open_tab):
+    tab = open_tab(address("book/08_em_whole_loop"))
+    word = tab.locator("a.book-term").first
+    shown = "one => getComputedStyle(one, '::after').content"
+    assert word.evaluate(shown) == "none"
+    for reach in (word.hover, word.focus):
+        reach()
+        assert word.evaluate(shown).strip('"') == word.get_attribute("data-meaning").replace('"', '\\"')
+    word.press("Enter")
+    tab.wait_for_url("**/notation_glossary.html#term-*")
+    entry = tab.locator(f"[id='{tab.url.rpartition('#')[2]}']")
+    assert entry.is_visible()
+
+
+@needs_site
+@pytest.mark.parametrize("width", [390, 1440])
+def test_words_of_the_loop_stay_in_their_boxes(width, open_tab):
+    tab = open_tab(address("book/08_em_whole_loop"), width=width)
+    room = tab.locator(".book-loop g").evaluate_all(
+        """all => all.map(one => {
+            const [box, text] = ['rect', 'text'].map(tag => one.querySelector(tag).getBBox());
+            return Math.min(text.x - box.x, box.x + box.width - text.x - text.width);
+        })"""
+    )
+    assert len(room) == 6
+    assert min(room) > 2
+
+
+@needs_site
+def test_the_front_page_works_without_scripts(browser):
+    context = browser.new_context(java_script_enabled=False, viewport={"width": 390, "height": 900})
+    tab = context.new_page()
+    tab.goto(address(PAGES[0]))
+    assert [image.is_visible() for image in tab.locator(".emlib-frame img").all()].count(True) == 1
+    assert all(door.is_visible() for door in tab.locator(".sd-card").all())
+    tab.goto(address("book/08_em_whole_loop"))
+    assert tab.locator(".book-head svg").is_visible()
+    assert tab.locator(".emlib-narrow").first.is_visible()
+    context.close()
 
 
 @needs_site
@@ -74,8 +157,28 @@ def visible(tab, part: str) -> list[bool]:
     return tab.locator(part).evaluate_all("parts => parts.map(part => part.checkVisibility())")
 
 
+MOVED = "boxes => boxes.map(box => box.scrollWidth > box.clientWidth)"
+
+BOXES = (
+    ".emlib-picture, .emlib-table > div, .pst-scrollable-table-container, .cell_output pre, div.math mjx-container, "
+    "article .highlight pre"
+)
+"""What may hold more than is seen."""
+
+
 def cut_off(tab) -> list[bool]:
-    return tab.locator(".emlib-picture").evaluate_all("boxes => boxes.map(box => box.scrollWidth > box.clientWidth)")
+    return tab.locator(".emlib-picture").evaluate_all(MOVED)
+
+
+def without_cue(tab) -> list[str]:
+    """Boxes that hold more at their right than is seen, and do not fade there."""
+    return tab.locator(BOXES).evaluate_all(
+        """boxes => boxes.filter(box => {
+            if (!box.checkVisibility() || box.scrollWidth <= box.clientWidth + 1) return false;
+            const style = getComputedStyle(box);
+            return style.maskImage == 'none' || parseFloat(style.getPropertyValue('--book-more-right')) < 8;
+        }).map(box => box.textContent.slice(0, 60))"""
+    )
 
 
 def move_sliders(tab) -> None:

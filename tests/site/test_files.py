@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from urllib.parse import unquote, urlsplit
@@ -96,3 +97,40 @@ def test_colab_button_opens_the_notebook_in_git(page):
         path = unquote(urlsplit(link).path)
         assert path == f"/github/{repository}/blob/{config['branch']}/{page}.ipynb"
         assert f"{page}.ipynb" in tracked.splitlines(), f"{page}.ipynb isn't in git, so Colab can't open it"
+
+
+def test_each_chapter_has_its_head_below_its_title():
+    for page in CHAPTERS:
+        heads = soup(page).select("article h1 ~ .book-head")
+        assert len(heads) == (page != "book/90_results"), page
+    assert not soup(PAGES[0]).select(".book-head")
+
+
+def test_the_front_page_has_its_strip_doors_map_and_paths():
+    front = soup(PAGES[0])
+    assert len(front.select(".emlib-frames input")) == 1
+    doors = [card.get_text(" ", strip=True) for card in front.select(".sd-card")]
+    assert [bool(door) for door in doors] == [True] * 3
+    assert len(front.select(".sd-card a[href]")) == 3
+    listed = [item["value"] for item in front.select(".book-map li")]
+    assert sorted(map(int, listed)) == sorted(int(page.split("/")[1][:2]) for page in CHAPTERS if "90_" not in page)
+    assert len(front.select(".book-path")) == 2
+
+
+def test_words_of_the_glossary_are_linked_once_in_a_chapter():
+    places = {tag["id"] for tag in soup("book/notation_glossary").find_all(id=re.compile("^term-"))}
+    assert len(places) > 15
+    for page in CHAPTERS:
+        words = [link.get_text().lower() for link in soup(page).select("a.book-term")]
+        assert len(words) == len(set(words)), page
+        assert all(link["data-meaning"].strip() for link in soup(page).select("a.book-term"))
+    assert any(soup(page).select("a.book-term") for page in CHAPTERS)
+    # none inside of what is no prose
+    assert not [link for page in PAGES for link in soup(page).select(":is(h1, h2, h3, pre, a, table) a.book-term")]
+
+
+def test_solutions_are_there_as_the_switch_says():
+    found = sum(len(soup(page).select(".admonition.solution")) for page in CHAPTERS)
+    exercises = sum(len(soup(page).select(".admonition.exercise")) for page in CHAPTERS)
+    assert exercises > 20
+    assert found == (0 if os.environ.get("EMLIB_SOLUTIONS") == "0" else exercises)
