@@ -77,5 +77,5 @@ def _left_out(troubles: Collection[Trouble], hidden: Collection[Path]) -> Iterat
         first, more = next(iter(troubles)), len(troubles) - 1
         yield f"{first.name}, which {first.why}" + f" ({more} more)" * bool(more)
     if hidden:
-        first, more = min(path.name for path in hidden), len(hidden) - 1
-        yield f"the hidden file {first}" + f" ({more} more)" * bool(more)
+        name, more = min(path.name for path in hidden), len(hidden) - 1
+        yield f"the hidden file {name}" + f" ({more} more)" * bool(more)
