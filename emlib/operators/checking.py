@@ -81,9 +81,7 @@ def _check_finite(part: Tensor, first: int) -> None:
     bad = ~part.isfinite().flatten(1).all(dim=1)
     if bool(bad.any()):
         number = first + int(bad.nonzero()[0])
-        raise ValueError(
-            f"y holds NaN or infinite numbers, picture {number} first; hide them by a mask, and put 0 there"
-        )
+        raise ValueError(f"y of picture {number} holds NaN or infinite numbers; hide them by a mask, and put 0 there")
 
 
 def _parts(operator: Operator, y: Tensor) -> Iterator[tuple[int, Tensor, Tensor]]:
