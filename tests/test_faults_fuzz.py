@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import tifffile
 import torch
-from fuzzing import damaged, files_in, read_or_said
+from fuzzing import TRIES, damaged, files_in, read_or_said
 from PIL import Image
 from safetensors.torch import load, save
 
@@ -109,6 +109,7 @@ def test_masks(tmp_path, name):
 def test_kernels(tmp_path, name):
     path, values = tmp_path / name, NOISE[..., 0]
     whole = made(lambda f: np.save(f, values)) if name.endswith("npy") else PICTURES["grey.png"]
+    whole = PICTURES["float.tif"] if name.endswith("tif") else whole
     for seed, content in damaged(whole, 60, FOREIGN):
         path.write_bytes(content)
         kernel = read_or_said(read_kernel, path, seed)
@@ -157,8 +158,8 @@ def test_a_configs_values(pretrained, tmp_path):
     said = json.loads((pretrained / CONFIG).read_text())
     (tmp_path / WEIGHTS).write_bytes((pretrained / WEIGHTS).read_bytes())
     others = [None, True, -1, 0, 3, 10**30, 0.5, float("nan"), "", "DownBlock2D", [], {}, [8], [[8], 8], ["x", None]]
-    for key in said:
-        for value in others:
+    for i, key in enumerate(said):
+        for value in others if TRIES else others[i % 4 :: 4]:
             (tmp_path / CONFIG).write_text(json.dumps({**said, key: value}))
             parts = (tmp_path / CONFIG, tmp_path / WEIGHTS)
             read_or_said(emlib.load_pretrained, tmp_path, (key, value), *parts)
