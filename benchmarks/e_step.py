@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 import emlib
 from emlib.data.datasets import data_dir
+from emlib.hub import denoised
 from emlib.runs.record import write_result
 
 Rows = list[dict[str, Any]]
@@ -101,20 +102,14 @@ def parse(parser: argparse.ArgumentParser, words: Iterable[str] | None, **quick:
 
 
 class Denoiser(nn.Module):
-    """Our network as deepinv asks for it: x_0 + sigma z and sigma -> E[x_0 | ...], all on [-1, 1]."""
+    """Our network as deepinv asks for it, but on our scale: x_0 + sigma z and sigma -> E[x_0 | ...], all on [-1, 1]."""
 
     def __init__(self, model: nn.Module, schedule: emlib.Schedule) -> None:
         super().__init__()
         self.model, self.schedule = model, schedule
-        t = torch.arange(schedule.T)
-        self.level = (schedule.sigma(t) / schedule.alpha(t)).view(-1)  # [T], rising
 
     def forward(self, x: Tensor, sigma: Tensor | float, **_: Any) -> Tensor:
-        # sigma = sigma_t / alpha_t, to the nearest t
-        t = (self.level - torch.as_tensor(sigma).reshape(-1)[:1]).abs().argmin()
-        # x_t = alpha_t (x_0 + sigma z)
-        x_t = self.schedule.alpha(t) * x
-        return emlib.predict_x0(self.model(x_t, t.expand(len(x))), self.schedule, x_t, t)
+        return denoised(self.model, self.schedule, x, torch.as_tensor(sigma).reshape(-1)[:1])
 
 
 class Calls(nn.Module):

@@ -23,15 +23,18 @@ ENTRIES = re.findall(r"^\.\. auto(?:function|class|data):: (\S+)$", PAGE, re.MUL
 BESIDE = {
     "emlib.diffusion.Eps",
     "emlib.em.loop.EStep",
+    "emlib.hub.Denoiser",
+    "emlib.hub.denoised",
     "emlib.operators.Parameter",
     "emlib.operators.registry.OPERATORS",
     "emlib.posterior.SamplerRecord",
     "emlib.posterior.base.Sampler",
+    "emlib.posterior.reconstruct_pairs",
     "emlib.posterior.registry.SAMPLERS",
     "emlib.testing.check_operator",
     "emlib.testing.check_sampler",
 }
-"""What the page has beside ``emlib.__all__``: types, registries, and what holds yours to the contract."""
+"""What the page has beside ``emlib.__all__``: types, registries, what holds yours to the contract, roads to others."""
 
 
 def built(folder: Path, text: str) -> tuple[str, list[str]]:

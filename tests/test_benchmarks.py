@@ -11,6 +11,9 @@ import pytest
 import torch
 
 import emlib
+from emlib.own import plan
+from emlib.planning import minutes
+from emlib.planning.budgets import Budget, Speeds
 from emlib.runs.record import read_result
 
 FOLDER = Path(__file__).resolve().parent.parent / "benchmarks"
@@ -44,7 +47,16 @@ def script(monkeypatch):
 
 def test_every_script_is_tested_and_explained():
     # these have options of their own, and tests below
-    others = ("lambda_rules", "sure_overfit", "relearn", "drawing", "folding", "optimizers", "gpu_minutes")
+    others = (
+        "lambda_rules",
+        "sure_overfit",
+        "relearn",
+        "drawing",
+        "folding",
+        "optimizers",
+        "gpu_minutes",
+        "restore_sets",
+    )
     assert {path.stem for path in FOLDER.glob("*.py")} == {*SCRIPTS, *others}
     readme = (FOLDER / "README.md").read_text()
     assert [name for name in (*SCRIPTS, *others) if f"`python benchmarks/{name}.py`" not in readme] == []
@@ -266,3 +278,37 @@ def test_a_part_that_is_cut_off_leaves_the_others(script, tmp_path, monkeypatch)
         ("em", "cut off after 3 s"),
         ("samples", "done"),
     ]
+
+
+def test_a_set_is_repaired_and_judged_by_the_truth(script, tmp_path, monkeypatch):
+    tiny = Budget("small", emlib.UNetConfig(channels=(8, 16), groups=4), 8, 2e-3, 0, 2, 3)
+    for place in (minutes, plan):
+        monkeypatch.setattr(place, "BUDGETS", (tiny,))
+    monkeypatch.setattr(plan, "timed_here", lambda p, device: lambda budget: Speeds(0.1, 0.02, 1e-4))
+    monkeypatch.setattr("emlib.runs.progress.clock", lambda: 0.0)
+    out = tmp_path / "result.json"
+    script("restore_sets").main(["--quick", "--folder", str(tmp_path / "sets"), "--out", str(out)])
+    (row,) = read_result(out)["rows"]
+    assert row["pictures"] == 4
+    assert row["recommended"] in ("mean", row["filter"])
+    better = row["lead by truth"] > 0
+    assert row["better"] == ("mean" if better else row["filter"])
+    assert row["right"] == (row["better"] == row["recommended"])
+    assert [p.name for p in (tmp_path / "result").iterdir()] == ["drawings-masks.png"]
+
+
+def test_good_and_broken_pictures_of_a_set_share_no_pixel(script):
+    sets = script("restore_sets")
+    marked = np.arange(60 * 100, dtype=float).reshape(60, 100)
+    kind = sets.Kind(("marked",), (16, 16))
+    sets.whole, kept = lambda name: [marked], sets.whole
+    try:
+        good, rest = (
+            np.unique(np.concatenate([x.ravel() for x in sets.crops(kind, 50, g, np.random.default_rng(0), margin)]))
+            for g, margin in ((True, 0), (False, 2))
+        )
+    finally:
+        sets.whole = kept
+    assert len(good) > 1000
+    assert len(rest) > 2000
+    assert np.intersect1d(good, rest).size == 0

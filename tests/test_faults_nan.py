@@ -51,7 +51,7 @@ def test_dps_refuses_such_a_scale(net, schedule, scale):
 
 @pytest.mark.parametrize("sampler", [partial(emlib.mmps, steps=2), away])
 def test_a_draw_that_is_no_picture_is_never_handed_on(schedule, sampler):
-    with pytest.raises(NotFinite, match=r"'probe' drew pictures that are no numbers .*from number 0 on"):
+    with pytest.raises(NotFinite, match="'probe' drew pictures that are no numbers"):
         next(emlib.reconstruct(sampler, nowhere, schedule, M, 0, "probe", 6))
 
 

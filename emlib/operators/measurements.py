@@ -56,14 +56,14 @@ class Measurements:
         """The measurements of the pictures with these numbers."""
         rows = list(rows)
         index = tuple(self.index[row] for row in rows)
-        return self._with(y=self.y[rows], operator=self.operator.select(rows), index=index)
+        return self.changed(y=self.y[rows], operator=self.operator.select(rows), index=index)
 
     def on(self, device: torch.device | str) -> Measurements:
         """The same on a device."""
-        return self._with(y=self.y.to(device), operator=self.operator.on(device))
+        return self.changed(y=self.y.to(device), operator=self.operator.on(device))
 
-    def _with(self, **others: Any) -> Measurements:
-        """These with other fields, which come from checked ones: a row may well be taken twice."""
+    def changed(self, **others: Any) -> Measurements:
+        """These with other fields, taken as they are: what is made of checked ones may hold a picture twice, or NaN."""
         made = copy.copy(self)
         made.__dict__.update(others)
         return made

@@ -27,7 +27,7 @@ from emlib.own.crops import cut, windows
 from emlib.own.filters import methods
 from emlib.own.order import Found, Order, find
 from emlib.own.plan import JUDGED, SHOWN, OwnPlan
-from emlib.own.repair import draws, measurements, solver_steps
+from emlib.own.repair import FINER, draws, measurements, solver_steps
 from emlib.own.withheld import Judgement, judge_filters, mend, questions
 from emlib.posterior import mmps
 from emlib.runs.presets import Preset
@@ -185,7 +185,8 @@ def _judged(
     )
     asked = questions(found.y, found.seen, found.asked, found.frame, found.noise_std, order.seed)
     y, seen, noise_std = [q.y for q in asked], [q.seen for q in asked], asked[0].noise_std
-    how = (found.frame, noise_std, plan.side, p.unet.stride, p.e_steps, plan.draws, order.seed, "judge", p.em.e_batch)
+    steps = FINER * p.e_steps
+    how = (found.frame, noise_std, plan.side, p.unet.stride, steps, plan.draws, order.seed, "judge", p.em.e_batch)
     mean, one = {}, {}
     for i, x in draws(prior, schedule, y, seen, some, *how):
         mean[i], one[i] = (asked[i].error(z) for z in (x.mean(0), x[0]))
@@ -219,7 +220,7 @@ def _repaired(
         found.noise_std,
         plan.side,
         p.unet.stride,
-        p.e_steps,
+        FINER * p.e_steps,
         plan.draws,
         order.seed,
         "repair",
@@ -227,6 +228,8 @@ def _repaired(
     )
     for i, x in draws(prior, schedule, found.y, found.seen, left, *how):
         with atomic_file(done.repairs[i]) as part:
-            save_file({"mean": x.mean(0), "std": x.std(0), "draw": x[0].contiguous()}, part)
+            # partners lie on either side of their mean, which costs no degree of freedom
+            std = x.std(0, correction=0)
+            save_file({"mean": x.mean(0), "std": std, "draw": x[0].contiguous()}, part)
         ready += 1
         yield Progress(p.em.iterations + 1, "repairs", ready, len(found.y))

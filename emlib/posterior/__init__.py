@@ -5,7 +5,7 @@ the network, the schedule, the measurements and one random stream a picture. The
 estimate E[x_0 | x_t, y] or, for DPS, in how they push x_t towards y.
 """
 
-from emlib.posterior.base import BLOCK, GPU_BATCH, GRID_POWER, Sampler, reconstruct
+from emlib.posterior.base import BLOCK, GPU_BATCH, GRID_POWER, Sampler, reconstruct, reconstruct_pairs
 from emlib.posterior.diffpir import diffpir
 from emlib.posterior.dps import dps, dps_squared
 from emlib.posterior.mmps import mmps, posterior_mean
@@ -27,4 +27,5 @@ __all__ = [
     "pigdm",
     "posterior_mean",
     "reconstruct",
+    "reconstruct_pairs",
 ]

@@ -8,7 +8,7 @@ from torch import Generator, Tensor, nn
 
 from emlib.diffusion import Eps, SampleStep
 from emlib.operators import Measurements
-from emlib.runtime.rng import streams
+from emlib.runtime.rng import opposite, streams
 from emlib.schedule import Schedule
 
 Sampler = Callable[[Eps, Schedule, Measurements, list[Generator]], Iterator[SampleStep]]
@@ -67,20 +67,61 @@ def reconstruct(
         ValueError: if measurements are in float64 and the network is not.
     """
     check_same_type(model, measurements)
+    for count, part in _filled(measurements, batch):
+        yield _drawn(sampler(model, schedule, part, streams(seed, purpose, part.index)), count, purpose)
+
+
+def reconstruct_pairs(
+    sampler: Sampler,
+    model: Eps,
+    schedule: Schedule,
+    measurements: Measurements,
+    seed: int,
+    purpose: str,
+    batch: int,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Two draws of each picture whose noise is the same but for its sign (:func:`emlib.runtime.rng.opposite`).
+
+    Each is a draw like any other; together they are worth more, since what one is too bright by for its noise the other
+    is too dark by. Where a posterior is nearly Gaussian their mean is that of very many draws.
+
+    Args:
+        sampler, model, schedule, measurements, seed, purpose, batch: as for :func:`reconstruct`, which draws the first.
+
+    Yields:
+        Two of [b, C, H, W] on [-1, 1], in the order of the measurements.
+
+    Raises:
+        NotFinite, ValueError: as :func:`reconstruct`.
+    """
+    check_same_type(model, measurements)
+    for count, part in _filled(measurements, batch):
+        generators = streams(seed, purpose, part.index)
+        partners = opposite(generators)
+        first, second = (_drawn(sampler(model, schedule, part, g), count, purpose) for g in (generators, partners))
+        yield first, second
+
+
+def _drawn(walk: Iterator[SampleStep], count: int, purpose: str) -> Tensor:
+    """Where a walk ends, on [-1, 1]; of pictures that only fill up a batch nothing."""
+    *_, last = walk
+    x = last.x_t[:count]
+    if not bool(x.isfinite().all()):  # asked before what is infinite becomes black or white
+        raise NotFinite(
+            f"{purpose!r} drew pictures that are no numbers (NaN); take a lower guidance scale if there is one, or "
+            "look at the prior"
+        )
+    return x.clamp(-1, 1)
+
+
+def _filled(measurements: Measurements, batch: int) -> Iterator[tuple[int, Measurements]]:
+    """Batches and how many of their rows count; the rest repeats the last one (:data:`BLOCK`)."""
     block = BLOCK
     if measurements.y.is_cuda:
         block = batch = min(batch, GPU_BATCH)
     for start in range(0, len(measurements), batch):
         rows = list(range(start, min(start + batch, len(measurements))))
-        part = measurements.select(rows + rows[-1:] * (-len(rows) % block)).on(measurements.y.device)
-        *_, last = sampler(model, schedule, part, streams(seed, purpose, part.index))
-        x = last.x_t[: len(rows)]
-        if not bool(x.isfinite().all()):  # asked before what is infinite becomes black or white
-            raise NotFinite(
-                f"{purpose!r} drew pictures that are no numbers (NaN), among the {len(rows)} from number {start} on; "
-                "take a lower guidance scale if there is one, or look at the prior"
-            )
-        yield x.clamp(-1, 1)
+        yield len(rows), measurements.select(rows + rows[-1:] * (-len(rows) % block)).on(measurements.y.device)
 
 
 def check_same_type(model: Eps, measurements: Measurements) -> None:

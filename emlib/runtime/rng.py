@@ -27,6 +27,28 @@ def streams(seed: int, purpose: str, indices: Iterable[int]) -> list[Generator]:
     return generators
 
 
+class Opposite(Generator):
+    """A stream whose normal numbers are those of another one, with the other sign."""
+
+
+def opposite(generators: Iterable[Generator]) -> list[Generator]:
+    """Streams that go on with the same normal numbers as these, each with the other sign.
+
+    A picture drawn with them is the antithetic partner of one drawn with ``generators``: as probable a draw, and the
+    mean of both is free of all that is odd in the noise (Hammersley and Morton 1956).
+    """
+    found: list[Generator] = []
+    for g in generators:
+        partner = Opposite()
+        partner.set_state(g.get_state())
+        found.append(partner)
+    return found
+
+
 def randn(generators: list[Generator], shape: tuple[int, ...], device: torch.device | str = "cpu") -> Tensor:
     """Standard normal numbers [B, *shape], the i-th drawn from the i-th stream (on the CPU, then moved)."""
-    return sent(torch.stack([torch.randn(shape, generator=g) for g in generators]), torch.device(device))
+    numbers = [torch.randn(shape, generator=g) for g in generators]
+    return sent(
+        torch.stack([-x if isinstance(g, Opposite) else x for g, x in zip(generators, numbers, strict=True)]),
+        torch.device(device),
+    )
