@@ -28,9 +28,12 @@ def tried(few: int) -> settings:
     )
 
 
-def damaged(whole: bytes, few: int, others: list[bytes], first: int = 0) -> Iterator[tuple[int, bytes]]:
-    """(seed, a file that something has happened to): cut, turned bits, a hole, another's middle, or all another's."""
-    for seed in range(first, first + (TRIES or few)):
+def damaged(whole: bytes, few: int, others: list[bytes], kept: tuple[int, ...] = ()) -> Iterator[tuple[int, bytes]]:
+    """(seed, a file that something has happened to): cut, turned bits, a hole, another's middle, or all another's.
+
+    ``kept`` are seeds that a reader once stumbled over.
+    """
+    for seed in sorted({*range(TRIES or few), *kept}):
         rng = random.Random(seed)
         content = bytearray(whole)
         kind = rng.choice(("cut", "bits", "bits", "head", "hole", "graft", "foreign", "noise", "longer"))

@@ -146,7 +146,7 @@ def _note(path: Path) -> dict[str, Any]:
     """What is written beside an array; empty if there is nothing, or no more than a kill or a bad disk has left."""
     try:
         note = json.loads(path.read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return note if isinstance(note, dict) else {}
 

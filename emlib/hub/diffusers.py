@@ -100,7 +100,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     try:
         said = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # no JSON, or no text
+    except (ValueError, RecursionError) as error:  # no JSON, no text, or brackets without end
         raise ValueError(f"{path} is no JSON file: {error}") from None
     if not isinstance(said, dict):
         raise ValueError(f"{path} holds no JSON object, but {type(said).__name__}")

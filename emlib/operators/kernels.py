@@ -130,7 +130,8 @@ def _array(path: Path) -> np.ndarray:
 
 
 def _npy(path: Path) -> Decoded:
-    return Decoded(np.load(path, allow_pickle=False))
+    with path.open("rb") as file:  # np.load would open an archive of that name as well
+        return Decoded(np.lib.format.read_array(file, allow_pickle=False))
 
 
 def _picture(path: Path) -> Decoded:
