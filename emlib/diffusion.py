@@ -120,6 +120,11 @@ def check_images(images: Tensor) -> None:
     if images.ndim != 4 or len(images) == 0 or not images.is_floating_point():
         raise ValueError(f"pictures must be floats [N, C, H, W] with N > 0, got {images.dtype} {tuple(images.shape)}")
     low, high = images.min().item(), images.max().item()
+    if low != low or high == float("inf") or low == -float("inf"):  # the least of NaN and others is NaN
+        first = int((~images.isfinite()).flatten(1).any(dim=1).nonzero()[0])
+        raise ValueError(
+            f"pictures must lie on [-1, 1], but number {first} holds NaN or infinite numbers; leave it out, or mend it"
+        )
     if not -1.001 <= low <= high <= 1.001:
         raise ValueError(
             f"pictures must lie on [-1, 1], got [{low:.3g}, {high:.3g}]; "
@@ -155,8 +160,13 @@ def draw(
 
     Yields:
         [b, C, H, W] on [-1, 1].
+
+    Raises:
+        ValueError: if pictures are no numbers.
     """
     for start in range(first, first + count, batch):
         generators = streams(seed, "sample", range(start, min(start + batch, first + count)))
         *_, last = sample(model, schedule, shape, generators, steps, eta, device)
+        if not bool(last.x_t.isfinite().all()):
+            raise ValueError(f"samples from {start} on are NaN; the prior or its precision is bad")
         yield last.x_t.clamp(-1, 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
 import torch
@@ -38,11 +39,29 @@ class TrainStep:
 
     @property
     def loss(self) -> float:
-        """The loss; waits for a GPU."""
-        return self.value.item()
+        """The loss; waits for a GPU.
+
+        Raises:
+            ValueError: if it is no finite number.
+        """
+        loss = self.value.item()
+        if not isfinite(loss):
+            raise ValueError(_diverged(self.step, loss))
+        return loss
+
+    @property
+    def finite(self) -> bool:
+        """Whether all weights are numbers still; waits for a GPU."""
+        return all(bool(w.isfinite().all()) for net in (self.model, self.ema) for w in net.parameters())
 
     def snapshot(self) -> dict[str, Tensor]:
-        """All that :func:`train` needs to go on from here to the same bits, as named tensors (copies)."""
+        """All that :func:`train` needs to go on from here to the same bits, as named tensors (copies).
+
+        Raises:
+            ValueError: if the training has diverged, so that nobody goes on from NaN.
+        """
+        if not self.finite:
+            raise ValueError(_diverged(self.step, self.value.item()))
         parts = {"step": torch.tensor(self.step), "rng": self.rng.get_state()}
         parts |= {f"model.{name}": x for name, x in self.model.state_dict().items()}
         parts |= {f"ema.{name}": x for name, x in self.ema.state_dict().items()}
@@ -89,7 +108,8 @@ def train(
         optimizer: a key of :data:`emlib.muon.OPTIMIZERS`.
 
     Raises:
-        ValueError: if pictures are missing, not on [-1, 1] or not finite, or a number is out of range.
+        ValueError: if pictures are missing, not on [-1, 1] or not finite, or a number is out of range; and once the
+            weights are no numbers, on a CPU after the update that made them so, on a GPU at a snapshot or the end.
     """
     if loss is diffusion_loss:
         check_images(images)
@@ -104,7 +124,12 @@ def train(
         raise ValueError(f"a batch of {batch} pictures does not divide among {here.world} processes; change either")
     if optimizer not in OPTIMIZERS:
         raise ValueError(f"unknown optimizer {optimizer!r}; there are {', '.join(OPTIMIZERS)}")
-    device = next(model.parameters()).device
+    weights = next(model.parameters())
+    if images.dtype.itemsize > weights.dtype.itemsize > 2:
+        raise ValueError(f"pictures are {images.dtype} and the network {weights.dtype}; take images.float()")
+    if not -(2**63) <= seed * steps * here.world <= (seed + 1) * steps * here.world < 2**64:
+        raise ValueError(f"seed={seed} is too large for {steps} updates' random numbers; take one of nine digits")
+    device = weights.device
     images, schedule = placed(images, device), schedule.to(device)
     rng = Generator().manual_seed(seed)
     ema = copy.deepcopy(model).eval().requires_grad_(False)
@@ -131,7 +156,18 @@ def train(
             # dropout and the loss's own numbers, apart from whatever the caller draws
             torch.manual_seed((seed * steps + step) * here.world + here.rank)
             value = update(x0, t, eps, decay)
-        yield TrainStep(step, value, ema, model, optimizers, rng)
+        now = TrainStep(step, value, ema, model, optimizers, rng)
+        # One bad gradient spoils all weights at once, in every process; of a GPU that is asked only at the end.
+        if not (now.finite if step + 1 == steps else device.type != "cpu" or bool(weights.isfinite().all())):
+            raise ValueError(_diverged(step, value.item()))
+        yield now
+
+
+def _diverged(step: int, loss: float) -> str:
+    return (
+        f"training has diverged: update {step + 1} has the loss {loss:g} and leaves weights that are no numbers; "
+        "take a lower learning rate, or look at the pictures and the loss"
+    )
 
 
 def _updating(

@@ -190,7 +190,8 @@ def test_what_is_withheld_never_reaches_the_sampler(rule):
     probe = emlib.measure(torch.rand(8, 3, 6, 6) - 0.5, emlib.random_mask(8, 6, 0.5, 0), 0.0, seed=0)
     keep = rules.withhold(probe, 0)[1]
     assert torch.equal(keep, keep[:, :1].expand_as(keep))  # colours of a pixel would tell of each other
-    other = emlib.Measurements(probe.y + 9 * (1 - keep), probe.operator, 0.0, probe.index)
+    withheld = probe.operator.seen(probe.y) * (1 - keep)
+    other = emlib.Measurements(probe.y + 2 * withheld, probe.operator, 0.0, probe.index)
     got = []
 
     def run(scale, measurements, sample):

@@ -156,7 +156,7 @@ def test_celeba_is_cut_to_the_papers_number_of_pictures(faces, monkeypatch):
 
 def test_celeba_is_decoded_once(faces, monkeypatch):
     before = emlib.load("celeba").fingerprint
-    monkeypatch.setattr("emlib.data.decode._picture", lambda *_: pytest.fail("decoded again"))
+    monkeypatch.setattr("emlib.data.decode.clean_picture", lambda *_: pytest.fail("decoded again"))
     assert emlib.load("celeba").fingerprint == before
 
 

@@ -13,8 +13,8 @@ import pytest
 import tifffile
 from PIL import Image, ImageOps
 
-from emlib.own.pictures import upright
-from emlib.own.png16 import write_png16
+from emlib.data.files import upright
+from emlib.data.png16 import write_png16
 from emlib.own.reading import Picture, read_folder, read_picture
 from emlib.own.writing import write_picture
 

@@ -15,7 +15,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from emlib.own import pictures as limits
+from emlib.data import files as limits
 from emlib.own.listing import list_pictures
 from emlib.own.pictures import Form, Picture
 from emlib.own.reading import read_folder
@@ -226,7 +226,7 @@ def test_no_right_to_read(folder):
 
 
 def test_a_refusal_of_the_system_becomes_a_sentence(folder, monkeypatch):
-    from emlib.own import reading
+    from emlib.data import reading
 
     def shut(path):
         if path.name != "good.png":

@@ -46,13 +46,13 @@ def album(tmp_path):
 @pytest.fixture
 def counted(monkeypatch):
     """The files that are decoded, one by one."""
-    seen, plain = [], decode._picture
+    seen, plain = [], decode.clean_picture
 
     def picture(path, size, channels):
         seen.append(path.name)
         return plain(path, size, channels)
 
-    monkeypatch.setattr(decode, "_picture", picture)
+    monkeypatch.setattr(decode, "clean_picture", picture)
     return seen
 
 
@@ -84,7 +84,7 @@ def test_files_are_taken_folder_by_folder_in_the_order_of_their_paths(tmp_path):
 def test_the_fingerprint_is_that_of_the_pixels_however_they_are_cut_into_blocks(album, monkeypatch):
     digest = hashlib.sha256()
     for path in sorted(album.iterdir()):
-        digest.update(decode._picture(path, 16, 3).tobytes())
+        digest.update(decode.clean_picture(path, 16, 3).tobytes())
     for block, cores in ((1, 3), (5, 2), (256, 1)):
         monkeypatch.setattr(decode, "BLOCK", block)
         monkeypatch.setattr(decode, "_cores", lambda cores=cores: cores)
@@ -219,8 +219,8 @@ def test_of_two_ranks_the_first_decodes_and_both_map_the_same_file(album, datase
         from emlib.data import decode
         from emlib.runtime.distributed import joined
 
-        plain, count = decode._picture, []
-        decode._picture = lambda *args: (count.append(1), plain(*args))[1]
+        plain, count = decode.clean_picture, []
+        decode.clean_picture = lambda *args: (count.append(1), plain(*args))[1]
         with joined() as here:
             split = emlib.load(sys.argv[1], size=16)
             os.write(1, f"{here.rank} {len(count)} {split.fingerprint}\\n".encode())

@@ -10,6 +10,7 @@ from PIL import Image
 
 import emlib
 from emlib.cli.main import main, parser
+from emlib.data.sources import cifar10_absent
 from emlib.planning import checks as planning_checks
 from emlib.planning import cost, memory
 from emlib.planning.checks import checks
@@ -26,7 +27,9 @@ Usage = namedtuple("Usage", "total used free")
 def here(monkeypatch, tmp_path):
     """An empty folder, with room for everything, and CIFAR-10 there as far as a glance tells."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "sets" / "cifar-10-batches-py").mkdir(parents=True)
+    for file in cifar10_absent(tmp_path / "sets"):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"as far as a glance tells")
     monkeypatch.setenv("EMLIB_DATASETS", str(tmp_path / "sets"))
     monkeypatch.setattr(memory, "free_memory", lambda device="cpu": PLENTY)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(PLENTY, 0, PLENTY))
@@ -109,10 +112,15 @@ def test_what_is_missing_is_named_and_a_run_refuses_to_start(toy, capsys, words,
 
 
 def test_data_that_em_would_fetch_is_missing_all_the_same(here):
-    (here / "sets" / "cifar-10-batches-py").rmdir()
-    check = found("--preset", "pocket-color")["data"]
-    assert (check.ok, check.without) == (False, "fetches")
-    assert "EMLIB_DATASETS" in check.said
+    folder = here / "sets" / "cifar-10-batches-py"
+    (folder / "data_batch_3").write_bytes(b"")  # as a download that was broken off leaves it
+    for gone in ("data_batch_3", "data_batch_1"):
+        check = found("--preset", "pocket-color")["data"]
+        assert (check.ok, check.without) == (False, "fetches")
+        assert "EMLIB_DATASETS" in check.said
+        assert str(folder / gone) in check.said
+        for file in folder.iterdir():
+            file.unlink()
     planning_checks.refuse(iter([check]))  # em tries
 
 

@@ -81,7 +81,7 @@ def split(pixels: np.ndarray, name: str, fingerprint: str) -> Split:
     Small sets give a tenth to the clean and a tenth to the held-out part, at most 500 and 1,000.
 
     Args:
-        pixels: bytes [N, H, W] or [N, H, W, C], perhaps mapped from a file.
+        pixels: bytes, or numbers of 16 bits, [N, H, W] or [N, H, W, C], perhaps mapped from a file.
         name: of the data set.
         fingerprint: of the data set.
 
@@ -166,7 +166,9 @@ def load_faces(root: str | Path, size: int = 64, channels: int = 1) -> Split:
 
 
 def load_folder(root: str | Path, size: int, channels: int = 3) -> Split:
-    """Every PNG, JPEG or WebP below a folder, cut to its central square and scaled to ``size``.
+    """Every PNG, JPEG or WebP below a folder, upright, cut to its central square and scaled to ``size``.
+
+    A warning names what looks like a picture and is left out: see :func:`emlib.data.pictures_below`.
 
     Args:
         root: the folder; subfolders count.
@@ -175,7 +177,7 @@ def load_folder(root: str | Path, size: int, channels: int = 3) -> Split:
 
     Raises:
         FileNotFoundError: if there is no such folder or no picture in it.
-        ValueError: if ``channels`` is neither 1 nor 3, or a file is no picture.
+        ValueError: if ``channels`` is neither 1 nor 3, or a file is no picture, or one with transparent pixels.
     """
     root = Path(root)
     if not (names := pictures_below(root)):

@@ -13,17 +13,21 @@ from typing import Any
 
 import numpy as np
 import PIL
-from PIL import Image, ImageOps
 from tqdm import tqdm
 
+from emlib.data.clean import MODES, as_deep, clean_picture
+from emlib.data.files import SUFFIXES as KNOWN
+from emlib.data.listing import Trouble, files_below, warn_of
+from emlib.data.png16 import is_png16
 from emlib.runtime.distributed import first_before_others, ranks
 from emlib.runtime.files import atomic_file, locked, write_json
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp"}
+SUFFIXES = {suffix for suffix, kind in KNOWN.items() if kind in (".png", ".jpg", ".webp")}
+"""What is taken for a clean picture; other kinds have scales of their own, or none."""
 
 
-MODES = {1: "L", 3: "RGB"}
-"""What Pillow calls grey and colour."""
+READER = 2
+"""Goes up when the same files are read otherwise, so that what was decoded before is decoded anew."""
 
 
 BLOCK = 256
@@ -38,24 +42,27 @@ def datasets_dir() -> Path:
 def pictures_below(root: Path) -> list[str]:
     """Names of all PNG, JPEG and WebP files below a folder, relative to it, in order.
 
+    A warning names what else looks like pictures and is left out: hidden files such as macOS's ``._x.png``, links to
+    folders, folders that cannot be opened, pictures of other kinds.
+
     Raises:
-        OSError: if the folder, or one in it, cannot be read.
+        OSError: if the folder itself cannot be read.
     """
-
-    def refuse(error: OSError) -> None:
-        raise error
-
-    names = []
-    for folder, _, files in os.walk(root, onerror=refuse):
-        inside = os.path.relpath(folder, root)
-        pictures = (name for name in files if os.path.splitext(name)[1].lower() in SUFFIXES)
-        names += [os.path.normpath(os.path.join(inside, name)) for name in pictures]
+    os.listdir(root)
+    found = files_below(root)
+    others = [path for path in found.paths if KNOWN.get(path.suffix.lower()) in (".tif", ".bmp")]
+    why = "is of a kind that is not read here; save it as PNG"
+    troubles = found.troubles + [Trouble(path.relative_to(root).as_posix(), why) for path in sorted(others)]
+    warn_of(root, troubles, [path for path in found.hidden if path.suffix.lower() in KNOWN])
+    names = [os.path.relpath(path, root) for path in found.paths if path.suffix.lower() in SUFFIXES]
     # folder by folder, as paths are ordered: the fingerprints of recorded runs hang on it
     return sorted(names, key=lambda name: name.split(os.sep))
 
 
 def decoded(root: Path, names: Sequence[str], size: int, channels: int) -> tuple[np.ndarray, str]:
     """Pictures of a folder, each cut to its central square and scaled to ``size`` (bicubic, antialiased).
+
+    Each is turned upright as its EXIF tag asks. 0 is black, and white the largest number of the file's type.
 
     They are kept below :func:`datasets_dir`, and decoded again once a file's name, size or time of change is another.
     Of several processes one decodes and the others wait. What cannot be kept costs a warning, memory, and the time
@@ -68,10 +75,11 @@ def decoded(root: Path, names: Sequence[str], size: int, channels: int) -> tuple
         channels: 1 for grey, 3 for colour.
 
     Returns:
-        uint8 [N, size, size, channels], read-only where it is mapped from its file, and the fingerprint of these bytes.
+        uint8 [N, size, size, channels], or uint16 if there is a PNG of 16 bits among them; read-only where it is mapped
+        from its file. And the fingerprint of these bytes.
 
     Raises:
-        ValueError: if ``size`` or ``channels`` makes no sense, or a file is no picture.
+        ValueError: if ``size`` or ``channels`` makes no sense, or a file is no picture, or one with gaps.
     """
     if channels not in MODES:
         raise ValueError(f"pictures have 1 or 3 channels, got channels={channels}")
@@ -80,7 +88,7 @@ def decoded(root: Path, names: Sequence[str], size: int, channels: int) -> tuple
     made_of = _made_of(root, names, size, channels)
     kept = _place(made_of)
     with first_before_others():
-        if ranks().first and not _is_whole(kept):
+        if ranks().first and _kept(kept) is None:
             try:
                 _keep(kept, made_of, root, names)
             except OSError as error:  # no right to write, a full disk, a file system without locks
@@ -89,9 +97,9 @@ def decoded(root: Path, names: Sequence[str], size: int, channels: int) -> tuple
                     "EMLIB_DATASETS names another folder",
                     stacklevel=2,
                 )
-        if _is_whole(kept):
-            return np.load(kept, mmap_mode="r", allow_pickle=False), _note(kept)["fingerprint"]
-    pixels = np.concatenate(list(_blocks(root, names, size, channels)))
+        if (found := _kept(kept)) is not None:
+            return found
+    pixels = np.concatenate(list(_blocks(root, names, made_of)))
     return pixels, hashlib.sha256(pixels.data).hexdigest()[:16]
 
 
@@ -99,7 +107,7 @@ def _made_of(root: Path, names: Sequence[str], size: int, channels: int) -> dict
     """All that the decoded pictures hang on; the files by their names, sizes and times of change."""
     listing, total = hashlib.sha256(), 0
     for name in names:
-        file = os.stat(os.path.join(root, name))
+        file = _stat(root / name)
         listing.update(os.fsencode(name) + f"\0{file.st_size}\0{file.st_mtime_ns}\n".encode())
         total += file.st_size
     return {
@@ -109,8 +117,22 @@ def _made_of(root: Path, names: Sequence[str], size: int, channels: int) -> dict
         "listing": listing.hexdigest(),
         "size": size,
         "channels": channels,
+        "depth": 16 if any(_is_deep(root / name) for name in names) else 8,
+        "reader": READER,
         "pillow": PIL.__version__,
     }
+
+
+def _stat(path: Path) -> os.stat_result:
+    try:
+        return path.stat()
+    except OSError as error:  # a link that leads nowhere
+        raise ValueError(f"{path} cannot be opened ({error.strerror}); allow reading it, or move it away") from error
+
+
+def _is_deep(path: Path) -> bool:
+    """Whether it holds 16 bits a channel; what is no regular file is refused when it is read."""
+    return path.suffix.lower() == ".png" and path.is_file() and is_png16(path)
 
 
 def _place(made_of: dict[str, Any]) -> Path:
@@ -120,26 +142,37 @@ def _place(made_of: dict[str, Any]) -> Path:
     return datasets_dir() / "decoded" / name
 
 
-def _note(kept: Path) -> dict[str, Any]:
-    return json.loads(kept.with_suffix(".json").read_text())
+def _note(path: Path) -> dict[str, Any]:
+    """What is written beside an array; empty if there is nothing, or no more than a kill or a bad disk has left."""
+    try:
+        note = json.loads(path.read_text())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return note if isinstance(note, dict) else {}
 
 
-def _is_whole(kept: Path) -> bool:
-    """Whether it is all there; the note is written last."""
-    return kept.with_suffix(".json").is_file() and kept.is_file()
+def _kept(kept: Path) -> tuple[np.ndarray, str] | None:
+    """The array and its fingerprint if all of it is there; the note is written last."""
+    fingerprint = _note(kept.with_suffix(".json")).get("fingerprint")
+    try:
+        pixels = np.load(kept, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError):  # missing, or shorter than it says
+        return None
+    return (pixels, fingerprint) if isinstance(fingerprint, str) else None
 
 
 def _keep(kept: Path, made_of: dict[str, Any], root: Path, names: Sequence[str]) -> None:
     """Decodes into a file, unless another program does so at this moment: then it waits for that one's."""
     kept.parent.mkdir(parents=True, exist_ok=True)
     size, channels, digest = made_of["size"], made_of["channels"], hashlib.sha256()
+    depth = {8: "|u1", 16: "<u2"}[made_of["depth"]]
     with locked(kept.parent / "lock"):
-        if _is_whole(kept):
+        if _kept(kept) is not None:
             return
         with atomic_file(kept) as part, part.open("wb") as file:
             shape = (len(names), size, size, channels)
-            np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
-            for block in _blocks(root, names, size, channels):
+            np.lib.format.write_array_header_1_0(file, {"descr": depth, "fortran_order": False, "shape": shape})
+            for block in _blocks(root, names, made_of):
                 # Written, not mapped: a full disk is then an error and not the end of the process.
                 file.write(block.data)
                 digest.update(block.data)
@@ -150,17 +183,18 @@ def _keep(kept: Path, made_of: dict[str, Any], root: Path, names: Sequence[str])
 def _sweep(kept: Path, made_of: dict[str, Any]) -> None:
     """Removes what was made of the same folder before it changed."""
     for note in kept.parent.glob("*.json"):
-        same = (json.loads(note.read_text()).get(key) == made_of[key] for key in ("folder", "size", "channels"))
+        same = (_note(note).get(key) == made_of[key] for key in ("folder", "size", "channels"))
         if note.stem != kept.stem and all(same):
             note.unlink()
             note.with_suffix(".npy").unlink(missing_ok=True)
 
 
-def _blocks(root: Path, names: Sequence[str], size: int, channels: int) -> Iterator[np.ndarray]:
-    """uint8 [b, size, size, channels], in the order of the names; Pillow decodes on all cores at once."""
+def _blocks(root: Path, names: Sequence[str], made_of: dict[str, Any]) -> Iterator[np.ndarray]:
+    """uint8 or uint16 [b, size, size, channels], in the order of the names; Pillow decodes on all cores at once."""
+    size, channels, depth = made_of["size"], made_of["channels"], made_of["depth"]
 
     def block(first: int) -> np.ndarray:
-        return np.stack([_picture(root / name, size, channels) for name in names[first : first + BLOCK]])
+        return np.stack([as_deep(clean_picture(root / n, size, channels), depth) for n in names[first : first + BLOCK]])
 
     starts = range(0, len(names), BLOCK)
     with ThreadPoolExecutor(_cores()) as pool:
@@ -173,31 +207,3 @@ def _blocks(root: Path, names: Sequence[str], size: int, channels: int) -> Itera
 def _cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-class BrokenPicture(ValueError):
-    """A picture with gaps where a clean one is wanted."""
-
-
-def has_gaps(image: Image.Image) -> bool:
-    """Whether a picture has a pixel that is more than half transparent, as a missing one."""
-    if "A" not in image.getbands() and "transparency" not in image.info:
-        return False
-    lowest, _ = image.convert("RGBA").getchannel("A").getextrema()
-    return int(lowest) < 128  # type: ignore[arg-type]
-
-
-def _picture(path: Path, size: int, channels: int) -> np.ndarray:
-    try:
-        with Image.open(path) as image:
-            if has_gaps(image):
-                raise BrokenPicture(
-                    f"{path} has transparent pixels, so it is broken already. This road takes clean pictures and "
-                    f"breaks them itself; for your own broken ones there is `python -m emlib restore {path.parent}`"
-                )
-            fitted = ImageOps.fit(image.convert(MODES[channels]), (size, size))
-    except BrokenPicture:
-        raise
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path} cannot be read as a picture ({error}); get it anew, or remove it") from error
-    return np.asarray(fitted).reshape(size, size, channels)

@@ -12,7 +12,7 @@ CHUNK = 1000
 
 
 def from_bytes(pixels: np.ndarray) -> Tensor:
-    """Bytes [N, H, W] or [N, H, W, C] -> float32 [N, C, H, W] on [-1, 1]."""
+    """Bytes, or numbers of 16 bits, [N, H, W] or [N, H, W, C] -> float32 [N, C, H, W] on [-1, 1]."""
     return _rows(pixels, np.arange(len(pixels)))
 
 
@@ -23,9 +23,11 @@ def _rows(pixels: np.ndarray, rows: np.ndarray) -> Tensor:
     _, height, width, channels = pixels.shape
     x = torch.empty(len(rows), channels, height, width)
     for first in range(0, len(rows), CHUNK):
-        chunk = torch.from_numpy(pixels[rows[first : first + CHUNK]])  # a copy
-        x[first : first + CHUNK] = chunk.permute(0, 3, 1, 2)
-    return x.div_(127.5).sub_(1)
+        chunk = pixels[rows[first : first + CHUNK]]  # a copy
+        if chunk.dtype == np.uint16:  # which PyTorch hardly knows
+            chunk = chunk.astype(np.int32)
+        x[first : first + CHUNK] = torch.from_numpy(chunk).permute(0, 3, 1, 2)
+    return x.div_(32767.5 if pixels.dtype == np.uint16 else 127.5).sub_(1)
 
 
 def from_pixels(pixels: Tensor) -> Tensor:

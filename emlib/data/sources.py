@@ -22,6 +22,16 @@ CELEBA_HELP = (
 )
 
 
+CIFAR10_FILES = (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch", "batches.meta")
+"""What torchvision unpacks into ``cifar-10-batches-py``; it checks their sums when it reads them."""
+
+
+def cifar10_absent(root: Path) -> list[Path]:
+    """Files of CIFAR-10 that are not there, or empty; nothing is opened."""
+    files = [root / "cifar-10-batches-py" / name for name in CIFAR10_FILES]
+    return [file for file in files if not (file.is_file() and file.stat().st_size)]
+
+
 def cifar10_pixels(root: Path) -> np.ndarray:
     """CIFAR-10's 50,000 training pictures, uint8 [N, 32, 32, 3], through torchvision, which checks every file's sum.
 

@@ -24,6 +24,7 @@ from emlib.em.events import Iteration, Progress
 from emlib.em.settings import EMSettings, iterations, rows_of
 from emlib.operators import Measurements
 from emlib.posterior import Sampler, reconstruct
+from emlib.posterior.base import NotFinite
 from emlib.runtime import distributed
 from emlib.runtime.precision import quick
 from emlib.schedule import Schedule
@@ -69,6 +70,8 @@ def run_em(
     """
     if isinstance(start, Tensor):
         _check_start(start, measurements)
+    if measurements.y.dtype == torch.float64:
+        raise ValueError("measurements are float64 and the network float32; make Measurements of y.float()")
     keep = RunFolder(None if folder is None else Path(folder))
     keep.claim(_all_settings(measurements, start, unet, schedule, settings, about or {}), free_to_change(settings))
     return _loop(measurements, start, unet, schedule, e_step, settings, keep)
@@ -206,14 +209,7 @@ def _shards(
         if keep.has_shard(k, i):
             continue
         drawn = []
-        for x in reconstruct(
-            sampler, prior, schedule, measurements.select(rows), settings.seed, f"e-step {k}", settings.e_batch
-        ):
-            if not x.isfinite().all():  # before it is kept, or a resumed run would read it
-                raise ValueError(
-                    f"E-step {k} drew pictures that are no numbers (NaN) with the network in "
-                    f"{settings.sampling.precision}; take float32 or bfloat16 for E-steps, or look at the prior"
-                )
+        for x in _finite(sampler, prior, schedule, measurements.select(rows), settings, k):
             drawn.append(x.cpu())
             if sum(map(len, drawn)) == len(rows):  # kept before anyone hears of it
                 keep.save_shard(k, i, torch.cat(drawn))
@@ -226,6 +222,22 @@ def _shards(
         keep.join_shards(k, count, total, {"scale": scale, "pictures": total})
     distributed.wait_for_all()
     yield Progress(k, "E-step", mine, mine, images=world)
+
+
+def _finite(
+    sampler: Sampler, prior: Eps, schedule: Schedule, part: Measurements, settings: EMSettings, k: int
+) -> Iterator[Tensor]:
+    """Batches of an E-step; NaN ends it before it is kept, or a resumed run would read it."""
+    try:
+        yield from reconstruct(sampler, prior, schedule, part, settings.seed, f"e-step {k}", settings.e_batch)
+    except NotFinite as error:
+        scale = getattr(sampler, "keywords", {}).get("scale")  # of a functools.partial
+        causes = ["take float32 or bfloat16 for E-steps"] if settings.sampling.precision == "float16" else []
+        causes += [] if scale is None else [f"a guidance scale below {scale:g}"]
+        raise ValueError(
+            f"E-step {k} drew pictures that are no numbers (NaN) with the network in {settings.sampling.precision}; "
+            f"{', or '.join([*causes, 'look at the prior'])}"
+        ) from error
 
 
 def _fit(
@@ -262,7 +274,7 @@ def _fit(
         try:
             yield Progress(k, stage, now.step + 1, updates, now.value, settings.train_batch)
         except GeneratorExit:  # whoever looped over it has stopped
-            if now.step + 1 < updates:
+            if now.step + 1 < updates and now.finite:
                 keep.save_snapshot(k, now.snapshot())
             raise
     averaged = cast(UNet, now.ema)

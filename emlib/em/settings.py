@@ -91,6 +91,12 @@ class EMSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        most = max(self.init_updates, self.m_updates, self.last_updates, self.phases.reset_updates)
+        # what training counts up to, with a hundred processes: it must fit into 63 bits
+        if (abs(self.seed) + 1) * 1000 * max(1, most) * 100 >= 2**63:
+            raise ValueError(
+                f"seed={self.seed} is too large for the random numbers of {most} updates; take nine digits"
+            )
         if self.last_updates and self.phases.reset_iterations:
             raise ValueError(
                 "a longer last M-step is for runs of one phase, whose last iteration is known beforehand, got "

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -96,7 +96,7 @@ def sure(run: Run, probe: Measurements, seed: int, scale: float) -> float:
     """
     b = randn(streams(seed, "divergence", probe.index), tuple(probe.y.shape[1:]), probe.y.device)
     h = 0.1 * probe.noise_std
-    x, moved = run(scale, probe, 0), run(scale, replace(probe, y=probe.y + h * b), 0)
+    x, moved = run(scale, probe, 0), run(scale, probe.changed(y=probe.y + h * b), 0)
     div = (b * (moved - x)).mean() / h  # of each number
     return float((probe.y - x).square().mean() + probe.noise_std**2 * (2 * div - 1))
 
@@ -145,7 +145,7 @@ def bootstrap(run: Run, probe: Measurements, seed: int, scale: float) -> float:
     x = run(PILOT, probe, 0)
     n = randn(streams(seed, "bootstrap", probe.index), tuple(probe.y.shape[1:]), probe.y.device)
     y = probe.operator(x) + probe.noise_std * n * probe.operator.seen(probe.y)
-    return float((run(scale, replace(probe, y=y), 1) - x).square().mean())
+    return float((run(scale, probe.changed(y=y), 1) - x).square().mean())
 
 
 def pick(probe: Measurements) -> str:
@@ -199,7 +199,7 @@ def recorrupt(probe: Measurements, seed: int) -> tuple[Measurements, Tensor]:
     z = probe.noise_std * z * probe.operator.seen(probe.y)
     # y1 = y + a z,   y2 = y - z / a,   Cov(n + a z, n - z / a) = noise_std^2 - noise_std^2 = 0
     a = STRENGTH
-    first = replace(probe, y=probe.y + a * z, noise_std=probe.noise_std * math.sqrt(1 + a**2))
+    first = probe.changed(y=probe.y + a * z, noise_std=probe.noise_std * math.sqrt(1 + a**2))
     return first, probe.y - z / a
 
 
@@ -218,7 +218,7 @@ def withhold(probe: Measurements, seed: int) -> tuple[Measurements, Tensor]:
     keep = seen * (u >= SHARE)
     if not 0 < keep.sum() < seen.sum():
         raise ValueError(f"no tenth can be withheld of {int(seen.sum())} measured numbers; take more pictures")
-    return replace(probe, y=keep * probe.y, operator=Kept(probe.operator, keep)), keep
+    return probe.changed(y=keep * probe.y, operator=Kept(probe.operator, keep)), keep
 
 
 @dataclass(frozen=True)

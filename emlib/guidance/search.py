@@ -20,6 +20,7 @@ from emlib.guidance import rules
 from emlib.guidance.rules import RULES
 from emlib.operators import Measurements
 from emlib.posterior import BLOCK, dps, reconstruct
+from emlib.posterior.base import NotFinite
 from emlib.schedule import Schedule
 
 SCALES = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
@@ -145,7 +146,10 @@ class SearchedDPS:
             self.network_calls += self.steps * -(-n // BLOCK) * BLOCK
             sampler = functools.partial(self.sampler, steps=self.steps, scale=scale)
             purpose = f"probe {k} sample {sample}"
-            return torch.cat(list(reconstruct(sampler, prior, self.schedule, measurements, self.seed, purpose, n)))
+            try:
+                return torch.cat(list(reconstruct(sampler, prior, self.schedule, measurements, self.seed, purpose, n)))
+            except NotFinite:  # the worst of scores, and the search goes on elsewhere
+                return torch.full((n, *measurements.image_shape), math.nan, device=measurements.y.device)
 
         score = functools.partial(RULES[self.rule], run, self.probe, self.seed)
         self.tried = list(search(score, self.scales, self.last))

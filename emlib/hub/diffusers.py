@@ -80,6 +80,10 @@ SCHEDULE: dict[str, tuple[Any, ...]] = {
 """What a scheduler beside the network may say: :func:`emlib.schedule.linear_schedule`, and a network that says eps."""
 
 
+MOST = 2**16
+"""Larger counts and widths than this no network has; nobody waits until one of them is built."""
+
+
 AVERAGED = {"decay", "inv_gamma", "min_decay", "optimization_step", "power", "update_after_step", "use_ema_warmup"}
 """What diffusers' ``EMAModel`` writes into ``config.json`` beside the sizes."""
 
@@ -96,7 +100,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     try:
         said = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # no JSON, or no text
+    except (ValueError, RecursionError) as error:  # no JSON, no text, or brackets without end
         raise ValueError(f"{path} is no JSON file: {error}") from None
     if not isinstance(said, dict):
         raise ValueError(f"{path} holds no JSON object, but {type(said).__name__}")
@@ -159,7 +163,8 @@ def _checks(full: Mapping[str, Any]) -> Iterator[tuple[str, bool, str]]:
         # what a later diffusers added may be there and off
         yield key, key.startswith("_") or full[key] in (None, False), "no such thing"
     for key in ("in_channels", "layers_per_block", "norm_num_groups"):
-        yield key, _count(full[key]), "a whole number above 0"
+        yield key, _count(full[key]), f"a whole number, 1 to {MOST}"
+    yield "layers_per_block", full["layers_per_block"] <= 64, "64 at most"
     yield "dropout", isinstance(full["dropout"], (int, float)) and 0 <= full["dropout"] < 1, "a share in [0, 1)"
     # a learned sigma would double them
     yield "out_channels", full["out_channels"] == full["in_channels"], f"in_channels={full['in_channels']}: eps alone"
@@ -183,7 +188,7 @@ def _checks(full: Mapping[str, Any]) -> Iterator[tuple[str, bool, str]]:
 
 
 def _count(value: Any) -> bool:
-    return isinstance(value, int) and value > 0
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value <= MOST
 
 
 def _attention(types: list[str], way: str) -> tuple[bool, ...] | None:

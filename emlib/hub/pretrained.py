@@ -6,7 +6,6 @@ EMDiffusion takes for its upper bound (appendix A).
 
 from __future__ import annotations
 
-import pickle
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -141,8 +140,8 @@ def _tensors(file: Path) -> dict[str, Tensor]:
             raise ValueError(f"{file} is no safetensors file ({error}); fetch it again") from None
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        why = str(error).strip().split("\n")[0]
+    except Exception as error:  # of a damaged file PyTorch raises nearly everything
+        why = str(error).strip().split("\n")[0] or type(error).__name__
         raise ValueError(
             f"{file} is damaged or holds more than weights, which could be code ({why}); take a .safetensors file"
         ) from None

@@ -29,6 +29,24 @@ ALEXNET_NOTE = "alexnet"
 """Key of the note in the project's own file, which says where its weights are from."""
 
 
+SHAPES = {
+    f"{layer}.{kind}": shape if kind == "weight" else shape[:1]
+    for layer, shape in (
+        (0, (64, 3, 11, 11)),
+        (3, (192, 64, 5, 5)),
+        (6, (384, 192, 3, 3)),
+        (8, (256, 384, 3, 3)),
+        (10, (256, 256, 3, 3)),
+    )
+    for kind in ("weight", "bias")
+}
+"""Of AlexNet's convolutions, by torchvision's names."""
+
+
+LEAST = 31
+"""Pixels of a side that AlexNet's pools leave something of."""
+
+
 def alexnet_cached() -> Path:
     """Where torch keeps AlexNet's weights in full precision; ``TORCH_HOME`` moves it."""
     return Path(torch.hub.get_dir()) / "checkpoints" / ALEXNET_FILE
@@ -37,11 +55,41 @@ def alexnet_cached() -> Path:
 def alexnet_path() -> Path:
     """AlexNet's weights: in PyTorch's cache, or else those in float16 that come with the project.
 
+    A file in the cache that is cut, or something else such as the page of a network's gateway, counts as missing, with
+    a warning.
+
     Raises:
         FileNotFoundError: if the cache has none and the project's data is nowhere.
     """
     cached = alexnet_cached()
-    return cached if cached.is_file() else data_dir() / "checkpoints" / "alexnet-features.safetensors"
+    if not cached.is_file():
+        return data_dir() / "checkpoints" / "alexnet-features.safetensors"
+    if not (why := _broken(cached)):
+        return cached
+    warnings.warn(
+        f"{cached} does not hold AlexNet's weights ({why}); those that come with the project, in float16, serve "
+        "instead. `python -m emlib weights --alexnet` puts the right ones there",
+        stacklevel=2,
+    )
+    return data_dir() / "checkpoints" / "alexnet-features.safetensors"
+
+
+def _broken(path: Path) -> str:
+    """What is wrong with a file of weights; empty if nothing is."""
+    status = path.stat()
+    return _looked_into(path, status.st_size, status.st_mtime_ns)
+
+
+@cache
+def _looked_into(path: Path, size: int, changed: int) -> str:
+    """Once for each file as it is: whether all numbers are there, in their shapes, and finite."""
+    try:
+        found = read_features(path)
+    except Exception as error:  # of a damaged file PyTorch raises nearly everything
+        return " ".join(str(error).split())[:120] or type(error).__name__
+    if {name: tuple(x.shape) for name, x in found.items()} != SHAPES:
+        return "its tensors are others"
+    return "" if all(bool(x.isfinite().all()) for x in found.values()) else "some of its numbers are NaN"
 
 
 def alexnet_missing() -> str:
@@ -50,8 +98,10 @@ def alexnet_missing() -> str:
         path = alexnet_path()
     except FileNotFoundError as error:
         return f"AlexNet's weights are not at {alexnet_cached()}, and {error}"
-    if path.is_file():
+    if path.is_file() and not (why := _broken(path)):
         return ""
+    if path.is_file():
+        return f"{path} does not hold AlexNet's weights ({why}): install the project anew, or restore it with git"
     return (
         f"AlexNet's weights are neither at {alexnet_cached()} nor, as they come with the project, at {path}: install "
         "it anew, run `python -m emlib weights --alexnet` once with a network, or set TORCH_HOME to a folder with them"
@@ -83,7 +133,7 @@ def fetch_alexnet() -> None:
         FileNotFoundError: if they cannot be had.
     """
     path = alexnet_cached()
-    if path.is_file():
+    if path.is_file() and not _broken(path):
         return
     from torchvision.models import AlexNet_Weights
 
@@ -131,11 +181,20 @@ def _alexnet(path: Path) -> nn.Module:
 
 
 def _colour(x: Tensor, size: int | None) -> Tensor:
-    """Grey to three channels, and enlarged to ``size`` pixels where given."""
-    x = x.expand(-1, 3, -1, -1)
-    if size is None or size == x.shape[-1]:
+    """Grey to three channels in float32, the shorter side scaled to ``size`` pixels where given.
+
+    Raises:
+        ValueError: if AlexNet has nothing left of so small a picture.
+    """
+    x = x.float().expand(-1, 3, -1, -1)
+    sides = list(x.shape[-2:])
+    if size is not None:
+        sides = [round(side * size / min(sides)) for side in sides]
+    if min(sides) < LEAST:
+        raise ValueError(f"AlexNet needs sides of {LEAST} pixels or more, got {sides[0]} x {sides[1]}; take size=64")
+    if sides == list(x.shape[-2:]):
         return x
-    return F.interpolate(x, size=(size, size), mode="bilinear", align_corners=False, antialias=True)
+    return F.interpolate(x, size=sides, mode="bilinear", align_corners=False, antialias=True)
 
 
 @torch.no_grad()
@@ -145,11 +204,12 @@ def lpips_distance(x: Tensor, truth: Tensor, size: int | None = 64, batch: int =
     Args:
         x: pictures, [B, C, H, W] on [-1, 1].
         truth: what they should be, same shape.
-        size: pixels to enlarge to first, since AlexNet needs at least 32; None for the pictures' own.
+        size: pixels that the shorter side is scaled to first, since AlexNet needs at least 31; None for the pictures'
+            own.
         batch: pictures at a time.
 
     Raises:
-        ValueError: if the shapes differ.
+        ValueError: if the shapes differ, or the pictures are too small.
         FileNotFoundError: if AlexNet's weights are missing.
     """
     check_pair(x, truth)
@@ -163,7 +223,7 @@ def alexnet_features(x: Tensor, batch: int = 250) -> Tensor:
     r"""256 numbers for each picture, [B, 256]: AlexNet's last convolution averaged over the picture.
 
     Args:
-        x: pictures, [B, C, H, W] on [-1, 1]; enlarged to 64 pixels first.
+        x: pictures, [B, C, H, W] on [-1, 1]; the shorter side is scaled to 64 pixels first.
         batch: pictures at a time.
 
     Raises:

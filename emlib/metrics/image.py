@@ -7,6 +7,9 @@ from typing import cast
 import torch
 from torch import Tensor
 
+LEAST = 6
+"""Sides, in pixels, that SSIM's window of 11 can be filled up to by mirroring."""
+
 
 def psnr(x: Tensor, truth: Tensor) -> Tensor:
     r"""Peak signal-to-noise ratio of each picture in decibels, [B].
@@ -35,11 +38,16 @@ def ssim(x: Tensor, truth: Tensor) -> Tensor:
         truth: what they should be, same shape.
 
     Raises:
-        ValueError: if the shapes differ.
+        ValueError: if the shapes differ, or a side is shorter than the :data:`LEAST` pixels that can be mirrored.
     """
     from torchmetrics.functional.image import structural_similarity_index_measure
 
     check_pair(x, truth)
+    if min(x.shape[-2:]) < LEAST:
+        raise ValueError(
+            f"SSIM needs sides of {LEAST} pixels or more, got {x.shape[-2]} x {x.shape[-1]}; PSNR serves smaller ones"
+        )
+    truth = truth.to(x)
     x, truth = ((part.clamp(-1, 1) + 1) / 2 for part in (x, truth))
     found = structural_similarity_index_measure(x, truth, reduction="none", data_range=1.0)
     return cast(Tensor, found).view(-1)

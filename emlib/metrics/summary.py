@@ -2,6 +2,8 @@ r"""Scores of an EM iteration: what was reconstructed against the truth, what th
 
 from __future__ import annotations
 
+import warnings
+
 from torch import Tensor
 
 from emlib.metrics import alexnet
@@ -41,8 +43,14 @@ def with_interval(x: Tensor, truth: Tensor) -> dict[str, float]:
 
 
 def against_real(samples: Tensor, real_features: Tensor | None) -> dict[str, float]:
-    """FD-AlexNet of generated pictures to the features of real ones; empty where AlexNet is missing."""
+    """FD-AlexNet of generated pictures to the features of real ones; empty where AlexNet is missing.
+
+    Empty as well, with a warning, where there are no more pictures than the 256 features.
+    """
     if real_features is None:
+        return {}
+    if (few := min(len(samples), len(real_features))) <= real_features.shape[1]:
+        warnings.warn(f"FD-AlexNet is left out: {few} pictures are too few for its 256 features", stacklevel=2)
         return {}
     return {"FD-AlexNet": frechet_distance(alexnet_features(samples.cpu()), real_features)}
 

@@ -3,6 +3,7 @@ r"""How pictures break: y = A x + n, with every operator A a class of its own be
 from emlib.operators.base import STABLE_STD, Operator, Parameter
 from emlib.operators.blur import GaussianBlur
 from emlib.operators.channel_mask import ChannelMask, bayer_mask
+from emlib.operators.checking import check_noise_std
 from emlib.operators.composed import Composed
 from emlib.operators.convolution import BoxBlur, Convolution, MotionBlur
 from emlib.operators.downsample import Downsample
@@ -14,7 +15,6 @@ from emlib.operators.linalg import CUTOFF, conjugate_gradients, dot
 from emlib.operators.mask import PixelMask, random_mask
 from emlib.operators.measurements import (
     Measurements,
-    check_noise_std,
     load_measurements,
     measure,
     save_measurements,

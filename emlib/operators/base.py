@@ -12,7 +12,7 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor
@@ -21,6 +21,9 @@ from emlib.operators.linalg import solve_by_gradients
 
 STABLE_STD = 0.01
 """Least noise that a linear system assumes, on the [-1, 1] scale; without any it need not have a solution."""
+
+
+AnyOperator = TypeVar("AnyOperator", bound="Operator")
 
 
 @dataclass(frozen=True)
@@ -112,11 +115,7 @@ class Operator(ABC):
 
     def on(self, device: torch.device | str) -> Operator:
         """The same with the tensors among its attributes on a device, so that a GPU need not be sent them again."""
-        moved = copy.copy(self)
-        for key, x in vars(self).items():
-            if isinstance(x, Tensor):
-                moved.__dict__[key] = x.to(device)
-        return moved
+        return with_tensors(self, {key: x.to(device) for key, x in vars(self).items() if isinstance(x, Tensor)})
 
     def seen(self, y: Tensor) -> Tensor:
         """1 where y holds a measured number and 0 where it only fills a gap, in the shape of y; by default all 1."""
@@ -169,6 +168,13 @@ class Operator(ABC):
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> Operator:
         """The operator that :meth:`tensors` describes; by default the class is called with them by name."""
         return cls(**{key: x if x.ndim else _number(x) for key, x in tensors.items()})
+
+
+def with_tensors(A: AnyOperator, tensors: Mapping[str, Tensor]) -> AnyOperator:
+    """The same operator with other tensors, made of its own and so not checked again."""
+    made = copy.copy(A)
+    made.__dict__.update(tensors)
+    return made
 
 
 def _shape(y: Tensor) -> tuple[int, int, int]:

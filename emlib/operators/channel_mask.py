@@ -9,8 +9,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from emlib.operators.base import Operator
+from emlib.operators.base import Operator, with_tensors
 from emlib.operators.linalg import divide
+from emlib.operators.mask import check_fit, check_mask
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class ChannelMask(Operator):
         return divide(v, self.seen(v), a, b)
 
     def select(self, rows: Sequence[int]) -> ChannelMask:
-        return self if len(self.mask) == 1 else ChannelMask(self.mask[rows])  # one mask may serve all
+        return self if len(self.mask) == 1 else with_tensors(self, {"mask": self.mask[rows]})  # one may serve all
 
     def seen(self, y: Tensor) -> Tensor:
         return self(torch.ones_like(y))
@@ -78,21 +79,3 @@ def bayer_mask(height: int, width: int, pattern: str = "RGGB") -> ChannelMask:
     for i, colour in enumerate(pattern):
         mask[0, "RGB".index(colour), i // 2 :: 2, i % 2 :: 2] = 1
     return ChannelMask(mask)
-
-
-def check_mask(mask: Tensor) -> None:
-    """Refuses what is no mask [N, C, H, W] of 0 and 1."""
-    if mask.ndim != 4:
-        raise ValueError(f"a mask is [N, C, H, W], got {list(mask.shape)}; add the dimensions that are missing")
-    if not ((mask == 0) | (mask == 1)).all():
-        raise ValueError(f"a mask is 1 where a number is seen and 0 elsewhere, got {mask.min()} to {mask.max()}")
-
-
-def check_fit(mask: Tensor, x: Tensor) -> None:
-    """Refuses pictures that a mask [N or 1, C or 1, H, W] does not belong to."""
-    n, channels, height, width = mask.shape
-    if tuple(x.shape[-2:]) != (height, width) or n not in (1, len(x)) or channels not in (1, x.shape[1]):
-        raise ValueError(
-            f"{n} masks of {channels} x {height} x {width} do not fit pictures {tuple(x.shape)}; "
-            "pick the masks of these pictures with select()"
-        )

@@ -9,9 +9,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from emlib.operators.base import Operator
-from emlib.operators.channel_mask import check_fit, check_mask
+from emlib.operators.base import Operator, with_tensors
 from emlib.operators.linalg import divide
+from emlib.operators.mask import check_fit, check_mask
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class FourierMask(Operator):
         return divide(possible, torch.ones_like(v), a, b) + divide(v - possible, alone, a, b)
 
     def select(self, rows: Sequence[int]) -> FourierMask:
-        return self if len(self.mask) == 1 else FourierMask(self.mask[rows])  # one mask may serve all
+        return self if len(self.mask) == 1 else with_tensors(self, {"mask": self.mask[rows]})  # one may serve all
 
     def tensors(self) -> dict[str, Tensor]:
         return {"mask": self.mask.to(torch.uint8)}

@@ -11,15 +11,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
+
+from emlib.data.clean import CLEAN_KINDS
+from emlib.data.files import Decoded, Unreadable
+from emlib.data.pillow import KINDS, decode_pillow
+from emlib.data.reading import read_file
+from emlib.data.tiff import decode_tiff
 
 WIDEST = 255
 """Longest side of a kernel that is made here, in pixels."""
 FINE = 16
 """Points along a pixel's side that :func:`motion_kernel` asks whether they lie on its line."""
-GREYS = ("1", "L", "I", "I;16", "I;16L", "I;16B", "F")
-"""PIL's modes of one channel that hold brightness itself."""
 
 
 def gaussian_kernel(std: float, taps: int | None = None) -> Tensor:
@@ -81,7 +84,7 @@ def motion_kernel(length: float, angle: float) -> Tensor:
 
 
 def read_kernel(path: str | Path) -> Tensor:
-    """A kernel from a picture (PNG, TIFF and whatever else PIL reads) or a ``.npy`` file, normalised to sum 1.
+    """A kernel from a picture (PNG, TIFF, JPEG, WebP, BMP, PGM, GIF) or a ``.npy`` file, normalised to sum 1.
 
     A picture's brightness is taken as it is stored, 0 for black: no gamma is undone.
 
@@ -93,7 +96,7 @@ def read_kernel(path: str | Path) -> Tensor:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it holds no grey picture of odd sides with numbers of 0 or more, some of them above 0.
+        ValueError: if it is damaged, or holds no grey picture of odd sides with numbers of 0 or more, some above 0.
     """
     path = Path(path)
     if not path.is_file():
@@ -110,17 +113,29 @@ def read_kernel(path: str | Path) -> Tensor:
 
 
 def _array(path: Path) -> np.ndarray:
-    """What a file holds, channels dropped where they are equal."""
-    if path.suffix == ".npy":
-        values = np.load(path, allow_pickle=False)
-    else:
-        with Image.open(path) as picture:
-            values = np.asarray(picture if picture.mode in GREYS else picture.convert("RGB"))
+    """What a file holds, without alpha, and channels dropped where they are equal."""
+    suffix = path.suffix.lower()
+    decoder = _npy if suffix == ".npy" else decode_tiff if suffix in (".tif", ".tiff") else _picture
+    try:
+        values = read_file(path, decoder).values
+    except Unreadable as error:
+        raise ValueError(f"{path} {error}") from error
     if values.dtype.kind not in "buif":
         raise ValueError(f"a kernel's numbers are real, but those of {path} are {values.dtype}")
-    if values.ndim == 3 and (values == values[..., :1]).all():
+    if suffix != ".npy" and values.shape[-1] in (2, 4):
+        values = values[..., :-1]
+    if values.ndim == 3 and values.shape[-1] and (values == values[..., :1]).all():
         values = values[..., 0]
     return values
+
+
+def _npy(path: Path) -> Decoded:
+    with path.open("rb") as file:  # np.load would open an archive of that name as well
+        return Decoded(np.lib.format.read_array(file, allow_pickle=False))
+
+
+def _picture(path: Path) -> Decoded:
+    return decode_pillow(path, (*CLEAN_KINDS, *KINDS[".tif"], *KINDS[".bmp"], "GIF"))
 
 
 def _points(side: int) -> Tensor:

@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from emlib.operators.base import Operator, Parameter
+from emlib.operators.base import Operator, Parameter, with_tensors
 from emlib.operators.linalg import divide
 from emlib.runtime.rng import streams
 
@@ -30,12 +30,16 @@ class PixelMask(Operator):
         "fraction": Parameter(0.6, "share of hidden pixels of a mask (default: 0.6)")
     }
 
-    def __call__(self, x: Tensor) -> Tensor:
-        if x.shape[-2:] != self.mask.shape[-2:] or len(self.mask) not in (1, len(x)):
+    def __post_init__(self) -> None:
+        check_mask(self.mask)
+        if self.mask.shape[1] != 1:
             raise ValueError(
-                f"{len(self.mask)} masks of {tuple(self.mask.shape[-2:])} do not fit pictures {tuple(x.shape)}; "
-                "pick the masks of these pictures with select()"
+                f"a mask of pixels is [N, 1, H, W], got {list(self.mask.shape)}; emlib.operators.ChannelMask hides "
+                "each channel apart"
             )
+
+    def __call__(self, x: Tensor) -> Tensor:
+        check_fit(self.mask, x)
         return x * self.mask.to(x)
 
     def adjoint(self, y: Tensor) -> Tensor:
@@ -49,7 +53,7 @@ class PixelMask(Operator):
         return 1.0
 
     def select(self, rows: Sequence[int]) -> PixelMask:
-        return self if len(self.mask) == 1 else PixelMask(self.mask[rows])  # one mask may serve all
+        return self if len(self.mask) == 1 else with_tensors(self, {"mask": self.mask[rows]})  # one may serve all
 
     def seen(self, y: Tensor) -> Tensor:
         return self(torch.ones_like(y))
@@ -92,3 +96,26 @@ def random_mask(count: int, size: int, fraction: float, seed: int, first: int = 
     for row, g in zip(mask, streams(seed, "mask", range(first, first + count)), strict=True):
         row[torch.randperm(size * size, generator=g)[: round(fraction * size * size)]] = 0
     return PixelMask(mask.view(count, 1, size, size))
+
+
+def check_mask(mask: Tensor) -> None:
+    """Refuses what is no mask [N, C, H, W] of 0 and 1."""
+    if not isinstance(mask, Tensor):
+        raise ValueError(f"a mask is a tensor [N, C, H, W], got {type(mask).__name__}; torch.as_tensor makes one")
+    if mask.ndim != 4 or mask.numel() == 0:
+        raise ValueError(f"a mask is [N, C, H, W], got {list(mask.shape)}; add the dimensions that are missing")
+    for part in mask.split(1000):  # a mask may be mapped from a file
+        if not bool(((part == 0) | (part == 1)).all()):
+            low, high = part.min().item(), part.max().item()
+            remedy = "divide it by 255" if (low, high) == (0, 255) else "(mask > t).float() makes one of shares"
+            raise ValueError(f"a mask is 1 where a number is seen and 0 elsewhere, got {low:g} to {high:g}; {remedy}")
+
+
+def check_fit(mask: Tensor, x: Tensor) -> None:
+    """Refuses pictures that a mask [N or 1, C or 1, H, W] does not belong to."""
+    n, channels, height, width = mask.shape
+    if tuple(x.shape[-2:]) != (height, width) or n not in (1, len(x)) or channels not in (1, x.shape[1]):
+        raise ValueError(
+            f"{n} masks of {channels} x {height} x {width} do not fit pictures {tuple(x.shape)}; "
+            "pick the masks of these pictures with select()"
+        )

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from emlib.own.pictures import FORMATS, SUFFIXES, Trouble
+from emlib.data.files import FORMATS, SUFFIXES
+from emlib.data.listing import Files, Trouble, files_below
 
 UNREAD = (
     *(".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".raf", ".raw", ".rw2"),  # cameras
@@ -49,10 +49,10 @@ def list_pictures(folder: Path, without: Path | None = None) -> Listing:
     """
     if not folder.exists():
         raise FileNotFoundError(f"no folder or file at {folder}; check the path")
+    found = files_below(folder, without) if folder.is_dir() else Files([folder])
     files: dict[str, Path] = {}
-    troubles: list[Trouble] = []
-    ignored = 0
-    for path in sorted(_files(folder, without, troubles)) if folder.is_dir() else [folder]:
+    troubles, ignored = found.troubles, 0
+    for path in sorted(found.paths):
         name = _name(path, folder)
         if isinstance(name, Trouble):
             troubles.append(name)
@@ -63,26 +63,6 @@ def list_pictures(folder: Path, without: Path | None = None) -> Listing:
         else:
             ignored += 1
     return Listing(folder, dict(sorted(files.items())), troubles, ignored)
-
-
-def _files(folder: Path, without: Path | None, troubles: list[Trouble]) -> list[Path]:
-    """All files below a folder that are not hidden; what is not walked into becomes a trouble."""
-    kept_out = without.resolve() if without is not None else None
-
-    def shut(error: OSError) -> None:
-        name = Path(error.filename or folder).relative_to(folder).as_posix()
-        troubles.append(Trouble(name, f"cannot be opened ({error.strerror}); allow reading it, or move it away"))
-
-    found = []
-    for where, inside, names in os.walk(folder, onerror=shut):
-        here = Path(where)
-        for name in sorted(inside):
-            if (here / name).is_symlink() and not name.startswith("."):
-                why = "is a link to a folder, which is not followed; copy that folder here, or name it instead of this"
-                troubles.append(Trouble((here / name).relative_to(folder).as_posix(), why))
-        inside[:] = [name for name in inside if not name.startswith(".") and (here / name).resolve() != kept_out]
-        found += [here / name for name in names if not name.startswith(".")]
-    return found
 
 
 def _name(path: Path, folder: Path) -> str | Trouble:
@@ -101,13 +81,3 @@ def _unread(path: Path) -> str:
     if what == ".gif":
         return "is a GIF, which is not read, moving or not; save the frames that you want as PNG"
     return f"is a picture of a kind that is not read ({what}); save it as TIFF, PNG or NPY (read are {FORMATS})"
-
-
-def check_regular(path: Path) -> None:
-    """Lets regular files pass alone: a pipe with a picture's name would never end.
-
-    Raises:
-        OSError: if it is something else, or is not there.
-    """
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise OSError("it is no regular file")

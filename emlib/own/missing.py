@@ -6,16 +6,11 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from emlib.data.files import SUFFIXES, Decoded, Unreadable, full
 from emlib.own.listing import list_pictures
-from emlib.own.pictures import SUFFIXES, Decoded, Unreadable
 
 LOSSY = {".jpg", ".webp"}
 """Formats whose black may come back as dark grey; a mask in them is cut at half its range."""
-
-
-def full(dtype: np.dtype) -> int:
-    """What full opacity, or white, is in this type: the largest integer, or 1 for floats."""
-    return int(np.iinfo(dtype).max) if dtype.kind in "ui" else 1
 
 
 def covered(opacity: np.ndarray) -> tuple[np.ndarray, str]:

@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from emlib.data.listing import Trouble
 from emlib.own.blur import Frame, kernel_of
 from emlib.own.noise import estimate_noise
-from emlib.own.pictures import Picture, Trouble
+from emlib.own.pictures import Picture
 from emlib.own.reading import read_folder
 from emlib.own.scale import Scale, find_scale
 from emlib.own.withheld import withhold

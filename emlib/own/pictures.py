@@ -7,31 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-LARGEST = 64_000_000
-"""Pixels that a picture may have; larger ones are refused before they are decoded."""
-
-SUFFIXES = {
-    ".png": ".png",
-    ".jpg": ".jpg",
-    ".jpeg": ".jpg",
-    ".jpe": ".jpg",
-    ".jfif": ".jpg",
-    ".tif": ".tif",
-    ".tiff": ".tif",
-    ".webp": ".webp",
-    ".bmp": ".bmp",
-    ".npy": ".npy",
-    ".npz": ".npz",
-}
-"""Suffixes that are read, in small letters, and the one that stands for their format."""
-
-FORMATS = "PNG, JPEG, TIFF, WebP and BMP pictures and NPY and NPZ arrays"
-"""What is read, in words."""
-
-
-class Unreadable(ValueError):
-    """A file that is not read; its sentence goes on after the file's name and says what to do."""
-
 
 @dataclass(frozen=True)
 class Form:
@@ -80,59 +55,3 @@ class Picture:
     form: Form
     opacity: np.ndarray | None = None
     root: Path | None = None
-
-
-@dataclass(frozen=True)
-class Trouble:
-    """A file that was left out.
-
-    Attributes:
-        name: path relative to the folder that was read, with "/".
-        why: one sentence that goes on after the name and says what to do.
-    """
-
-    name: str
-    why: str
-
-
-@dataclass(frozen=True, eq=False)
-class Decoded:
-    """A file's numbers before any question is asked of them.
-
-    Attributes:
-        values: [H, W, C] in the file's type and upright; C is 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGB, alpha).
-        note: what was converted; empty if nothing.
-        key: name of the array in an NPZ file.
-        icc: colour profile, if there is one that still fits.
-    """
-
-    values: np.ndarray
-    note: str = ""
-    key: str = ""
-    icc: bytes | None = None
-
-
-def check_size(height: int, width: int) -> None:
-    """Refuses a picture without pixels, or with more than :data:`LARGEST`, by what its header says.
-
-    Raises:
-        Unreadable: if it is one.
-    """
-    if height < 1 or width < 1:
-        raise Unreadable(f"holds no pixel, its size is {width} x {height}; save it anew, or remove it")
-    if height * width > LARGEST:
-        raise Unreadable(
-            f"has {width} x {height} pixels, {height * width / 1e6:.0f} megapixels, and at most "
-            f"{LARGEST / 1e6:.0f} are read; cut it into pieces, or make it smaller"
-        )
-
-
-def upright(values: np.ndarray, orientation: int) -> np.ndarray:
-    """Turns and flips pixels [H, W, ...] as EXIF's orientation, 1 to 8, asks for; other numbers change nothing."""
-    if orientation in (5, 6, 7, 8):
-        values = values.swapaxes(0, 1)
-    if orientation in (3, 4, 7, 8):
-        values = values[::-1]
-    if orientation in (2, 3, 6, 7):
-        values = values[:, ::-1]
-    return values

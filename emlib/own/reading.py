@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from emlib.own.arrays import decode_npy, decode_npz
-from emlib.own.listing import check_regular, list_pictures
+from emlib.data.files import FORMATS, SUFFIXES, Decoded, Unreadable
+from emlib.data.listing import Trouble
+from emlib.data.reading import read_file
+from emlib.own.listing import list_pictures
 from emlib.own.missing import covered, is_value, mask_index, mask_of, mask_seen, narrowed
-from emlib.own.pictures import FORMATS, SUFFIXES, Decoded, Form, Picture, Trouble, Unreadable
-from emlib.own.pillow import decode_pillow
-from emlib.own.tiff import decode_tiff
+from emlib.own.pictures import Form, Picture
 
 __all__ = ["Form", "Picture", "Trouble", "read_folder", "read_picture"]
-
-DECODERS: dict[str, Callable[[Path], Decoded]] = {
-    **{suffix: partial(decode_pillow, suffix=suffix) for suffix in (".png", ".jpg", ".webp", ".bmp")},
-    ".tif": decode_tiff,
-    ".npy": decode_npy,
-    ".npz": decode_npz,
-}
 
 EXACT = 2**24
 """Integers up to here are themselves in float32."""
@@ -88,7 +80,7 @@ def read_picture(
     Raises:
         ValueError: if it cannot be read; the sentence goes on after the file's name.
     """
-    decoded = _decoded(path)
+    decoded = read_file(path)
     seen, notes = _finite(decoded.values), [decoded.note]
     alpha = decoded.values.shape[2] in (2, 4)
     values = decoded.values[..., :-1] if alpha else decoded.values
@@ -109,26 +101,6 @@ def read_picture(
     return Picture(name or path.name, path, pixels, narrowed(seen), form, opacity, root)
 
 
-def _decoded(path: Path) -> Decoded:
-    """A file's numbers; whatever goes wrong in a decoder becomes one sentence."""
-    try:
-        check_regular(path)
-        return DECODERS[SUFFIXES[path.suffix.lower()]](path)
-    except Unreadable:
-        raise
-    except OSError as error:
-        if error.errno is not None:  # said by the system: no right to read, a link that leads nowhere
-            raise Unreadable(f"cannot be opened ({error.strerror}); allow reading it, or move it away") from error
-        raise _damaged(error) from error
-    except Exception as error:  # decoders raise nearly everything on damaged files
-        raise _damaged(error) from error
-
-
-def _damaged(error: Exception) -> Unreadable:
-    said = " ".join(str(error).split())[:150] or type(error).__name__
-    return Unreadable(f"is cut short, damaged, or of another kind ({said}); get it anew, or remove it")
-
-
 def _masks(folder: Path, masks: Path) -> Callable[[str], Path]:
     """From a picture's name to its mask."""
     if masks.is_file():
@@ -145,7 +117,7 @@ def _mask(path: Path) -> Decoded:
     if path.suffix.lower() not in SUFFIXES:
         raise Unreadable(f"has a mask of a kind that is not read ({path.name}); save it as PNG")
     try:
-        return _decoded(path)
+        return read_file(path)
     except Unreadable as error:
         raise Unreadable(f"has a mask, {path.name}, that {error}") from error
 

@@ -38,7 +38,10 @@ def measurements(
         frame: how they were blurred, if they were.
     """
     mask = torch.stack(list(seen)).float()
-    return Measurements(torch.stack(list(y)) * mask, frame.operator(mask), noise_std, tuple(index))
+    shown = torch.stack(list(y)) * mask
+    # What is checked is the picture without its brightest: a star may be a thousand times as bright as the scale's end.
+    m = Measurements(shown.clamp(-1, 1), frame.operator(mask), noise_std, tuple(index))
+    return m.changed(y=shown)
 
 
 def draws(

@@ -9,9 +9,9 @@ import numpy as np
 import tifffile
 from PIL import Image
 
-from emlib.own.missing import full
+from emlib.data.files import full
+from emlib.data.png16 import write_png16
 from emlib.own.pictures import Form, Picture
-from emlib.own.png16 import write_png16
 from emlib.runtime.files import atomic_file
 
 SAVED: dict[str, tuple[str, dict]] = {

@@ -14,7 +14,7 @@ import torch
 from emlib.data.datasets import data_dir, part_sizes
 from emlib.data.decode import datasets_dir, pictures_below
 from emlib.data.faces import PEOPLE, by_people, face_files
-from emlib.data.sources import celeba_files
+from emlib.data.sources import celeba_files, cifar10_absent
 from emlib.em.checkpoint import RunFolder
 from emlib.em.loop import free_to_change
 from emlib.metrics import alexnet
@@ -25,6 +25,8 @@ from emlib.runtime.distributed import ranks
 
 KNOWN = {"embedded": 10_000, "cifar10": 50_000}
 """Pictures of the data sets that are known by name."""
+FEATURES = 256
+"""Numbers of a picture that FD-AlexNet compares crowds by; a crowd has to be larger."""
 FACES = [len(rows) for rows in by_people(list(range(PEOPLE)))]
 """Pictures of the three parts of the faces, which are not cut by their number."""
 
@@ -67,6 +69,9 @@ def checks(job: Job, stages: list[Stage], device: str) -> Iterator[Check]:
     yield from _packages(job, device)
     missing = alexnet.alexnet_missing()
     yield Check("AlexNet", not missing, missing or f"in {alexnet.alexnet_path()}", without="goes on")
+    if Path(job.data).is_dir() and (real := part_sizes(len(pictures_below(Path(job.data))))[1]) <= FEATURES:
+        said = f"{real} real pictures are too few for its {FEATURES} features, so it is left out"
+        yield Check("FD-AlexNet", False, said, without="goes on")
 
 
 def refuse(found: Iterator[Check]) -> None:
@@ -109,9 +114,10 @@ def _data(job: Job) -> Check:
         absent = _tried("data", lambda: face_files(root), "")
         return absent if not absent.ok else _tried("data", lambda: _enough(root, FACES, job), f"ORL's faces in {root}")
     if name == "cifar10":
-        if not (root / "cifar-10-batches-py").is_dir():
+        if gone := cifar10_absent(root):
             remedy = "set EMLIB_DATASETS to where it is; otherwise em fetches it (170 MB) first, which takes a network"
-            return Check("data", False, f"CIFAR-10 is not in {root}; {remedy}", without="fetches")
+            said = f"CIFAR-10 is not in {root}, {gone[0]} first"
+            return Check("data", False, f"{said}; {remedy}", without="fetches")
         return _tried("data", lambda: _enough(root, part_sizes(KNOWN[name]), job), f"CIFAR-10 in {root}")
     root = Path(name)
     if not root.is_dir():

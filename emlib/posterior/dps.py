@@ -3,6 +3,7 @@ r"""DPS: a step of the prior, then a push towards the measurements."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from math import inf
 
 import torch
 from torch import Generator, Tensor
@@ -91,8 +92,8 @@ def _pushed(
 ) -> Iterator[SampleStep]:
     """The loop of both, where ``distance`` makes one number a picture [B] of y - A x0_hat."""
     check_eta(eta)
-    if not scale >= 0:
-        raise ValueError(f"the guidance scale must be 0 or more, got {scale}")
+    if not 0 <= scale < inf:
+        raise ValueError(f"the guidance scale must be 0 or more, and finite, got {scale}")
     y, A = measurements.y, measurements.operator
     grid = time_grid(schedule, steps, GRID_POWER)
     shape = measurements.image_shape

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import asdict, dataclass, replace
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -123,12 +124,12 @@ def scale_of(word: str) -> float:
     """A guidance scale that is given as a number.
 
     Raises:
-        ValueError: if it is neither a number above 0 nor, as the caller has seen, a rule.
+        ValueError: if it is neither a finite number above 0 nor, as the caller has seen, a rule.
     """
     try:
         number = float(word)
     except ValueError:
         raise ValueError(f"--scale takes a number or {' or '.join(rules.RULES)}, got {word!r}") from None
-    if not number > 0:
-        raise ValueError(f"--scale must be above 0, got {number}")
+    if not 0 < number < inf:
+        raise ValueError(f"--scale must be above 0 and finite, got {number}")
     return number

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import tifffile
 
-from emlib.own.pictures import Decoded, Unreadable, check_size, upright
-from emlib.own.pillow import decode_pillow
+from emlib.data.files import Decoded, Unreadable, check_size, upright
+from emlib.data.pillow import KINDS, decode_pillow
 
 PREMULTIPLIED, ALPHA = 1, 2
 """TIFF's numbers for a channel of opacity that has been multiplied into the colours, and for one that has not."""
@@ -33,7 +33,7 @@ def decode_tiff(path: Path) -> Decoded:
         if plain:
             _check_channels(page)
         if page.bitspersample <= 8 and not (plain and page.dtype in ("u1", "i1")):  # CMYK, palettes, one bit
-            return decode_pillow(path, ".tif")
+            return decode_pillow(path, KINDS[".tif"])
         if not plain or page.dtype is None or page.dtype.kind not in "uif":
             raise Unreadable(f"holds {page.bitspersample} bits of {_name(page.photometric)}; save it as grey or RGB")
         try:
@@ -98,7 +98,7 @@ def _unpacked(path: Path, page: Any) -> Decoded:
             f"is packed by {_name(page.compression)}, which is not unpacked here in {page.bitspersample} bits and "
             f"{page.samplesperpixel} channels; save it unpacked or with Deflate, or pip install imagecodecs"
         )
-    decoded = decode_pillow(path, ".tif")
+    decoded = decode_pillow(path, KINDS[".tif"])
     if decoded.values.dtype != page.dtype:
         raise Unreadable(f"of {page.dtype} comes as {decoded.values.dtype}; save it unpacked or with Deflate")
     return decoded

@@ -8,7 +8,7 @@ from typing import IO
 
 import numpy as np
 
-from emlib.own.pictures import Decoded, Unreadable, check_size
+from emlib.data.files import Decoded, Unreadable, check_size
 
 FIX = "save an array [H, W], [H, W, 3] or [H, W, 4] of integers or floats"
 

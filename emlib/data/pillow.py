@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from emlib.own.pictures import LARGEST, Decoded, Unreadable, check_size, upright
-from emlib.own.png16 import is_png16, read_png16
+from emlib.data.files import LARGEST, Decoded, Unreadable, check_size, upright
+from emlib.data.png16 import is_png16, read_png16
 
 KINDS = {".png": ["PNG"], ".jpg": ["JPEG", "MPO"], ".tif": ["TIFF"], ".webp": ["WEBP"], ".bmp": ["BMP", "DIB"]}
 """What Pillow calls a suffix's format; it opens the second as the first: MPO is what phones make of JPEG."""
@@ -33,12 +34,12 @@ KEPT = {"L", "LA", "RGB", "RGBA", "I", "F", "I;16", "I;16L", "I;16B", "I;16N"}
 SAID = {"1": "one bit", "P": "a palette", "PA": "a palette", "CMYK": "CMYK", "LAB": "Lab"}
 
 
-def decode_pillow(path: Path, suffix: str) -> Decoded:
+def decode_pillow(path: Path, kinds: Collection[str]) -> Decoded:
     """Decodes PNG, JPEG, WebP, BMP and the TIFF of eight bits.
 
     Args:
         path: the file.
-        suffix: the suffix that stands for its format, a key of ``KINDS``.
+        kinds: formats that it may be of, as Pillow calls them; what it is of is told by its content.
 
     Raises:
         Unreadable: if the content is of another kind, moves, or is too large.
@@ -46,8 +47,8 @@ def decode_pillow(path: Path, suffix: str) -> Decoded:
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is lower
-        with _opened(path) as image:
-            if image.format not in KINDS[suffix]:
+        with _opened(path, kinds) as image:
+            if image.format not in kinds:
                 raise Unreadable(f"ends in {path.suffix} but holds {image.format}; rename it to what it is")
             check_size(image.height, image.width)
             note = _one_frame(image)
@@ -61,10 +62,11 @@ def decode_pillow(path: Path, suffix: str) -> Decoded:
     return Decoded(turned, "; ".join(filter(None, (note, more))), icc=icc)
 
 
-def _opened(path: Path) -> Image.Image:
+def _opened(path: Path, kinds: Collection[str]) -> Image.Image:
     Image.init()  # Pillow knows a few of its formats only then
     try:
-        return Image.open(path, formats=[kinds[0] for kinds in KINDS.values()])
+        # the others too, so that a file of another kind is called so; MPO is opened as JPEG
+        return Image.open(path, formats=sorted({*(known[0] for known in KINDS.values()), *kinds} - {"MPO"}))
     except Image.DecompressionBombError:
         most = f"{LARGEST / 1e6:.0f} megapixels"
         raise Unreadable(
