@@ -17,7 +17,8 @@ from PIL import Image, ImageOps
 from tqdm import tqdm
 
 from emlib.runtime.distributed import first_before_others, ranks
-from emlib.runtime.files import atomic_file, locked, write_json
+from emlib.runtime.files import atomic_file, write_json
+from emlib.runtime.locks import locked
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp"}
 

@@ -2,10 +2,8 @@ r"""The sizes of our U-Net in the words of diffusers' ``UNet2DModel``, and back;
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -86,21 +84,6 @@ AVERAGED = {"decay", "inv_gamma", "min_decay", "optimization_step", "power", "up
 
 OLD_NAMES = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 """Parts of an attention block, as they were called before diffusers 0.15."""
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Reads a JSON object.
-
-    Raises:
-        ValueError: if the file holds something else.
-    """
-    try:
-        said = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # no JSON, or no text
-        raise ValueError(f"{path} is no JSON file: {error}") from None
-    if not isinstance(said, dict):
-        raise ValueError(f"{path} holds no JSON object, but {type(said).__name__}")
-    return said
 
 
 def check_schedule(said: Mapping[str, Any], where: str) -> None:

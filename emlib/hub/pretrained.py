@@ -18,8 +18,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from emlib.hub.card import model_card
-from emlib.hub.diffusers import check_schedule, from_sizes, read_json, renamed, to_sizes
-from emlib.runtime.files import atomic_folder, write_json
+from emlib.hub.diffusers import check_schedule, from_sizes, renamed, to_sizes
+from emlib.runtime.files import atomic_folder, read_json, write_json
 from emlib.unet import UNet, load_unet
 
 CONFIG, WEIGHTS, PICKLED = "config.json", "diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin"
