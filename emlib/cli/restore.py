@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import time
+from math import isfinite
 from pathlib import Path
 
-from emlib.cli.words import Strangers
+from emlib.cli.words import Strangers, check_words
 from emlib.own.blur import NAMED
 from emlib.own.order import Order
-from emlib.own.outputs import write_all
+from emlib.own.outputs import try_order, write_all
 from emlib.own.report import sentences
 from emlib.own.restore import Done, restore
 from emlib.runs.job import STARTS
@@ -51,6 +52,8 @@ def order_of(args: argparse.Namespace) -> Order:
             noise = float(args.noise)
         except ValueError:
             raise ValueError(f"--noise takes a number or auto, got {args.noise!r}") from None
+        if not isfinite(noise):
+            raise ValueError(f"--noise takes a finite number or auto, got {args.noise!r}")
     start = args.start or ("clean" if args.clean else "preprocessed")
     whole = args.broken.resolve()
     args.out = args.out or whole.with_name(f"{whole.name}-repaired")
@@ -63,7 +66,9 @@ def run(args: argparse.Namespace) -> int:
     if ranks().world > 1:
         raise ValueError("restore works in one process; start it without torchrun")
     begin, done = time.perf_counter(), None
+    check_words(args)
     order = order_of(args)
+    try_order(order.out)
     loop = restore(order)
     for event in (bars if shows_bars() else lines)(loop):
         if isinstance(event, Done):
