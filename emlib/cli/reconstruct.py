@@ -15,6 +15,7 @@ from emlib.operators import find_operator
 from emlib.operators.registry import own_parameters
 from emlib.posterior import reconstruct
 from emlib.runs.build import choose_e_step
+from emlib.runs.job import check_scale
 from emlib.runs.outputs import try_picture
 from emlib.runs.presets import preset
 from emlib.runs.task import make_task
@@ -35,6 +36,7 @@ def run(args: argparse.Namespace) -> None:
     if args.picture is not None:
         try_picture(args.picture)
     check_words(args)
+    check_scale(args.scale)
     p = preset(args.preset)
     schedule, device = linear_schedule().to(pick_device()), pick_device()
     prior = load_pretrained(args.prior).to(device)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import time
 from math import isfinite
 from pathlib import Path
@@ -55,7 +56,7 @@ def order_of(args: argparse.Namespace) -> Order:
         if not isfinite(noise):
             raise ValueError(f"--noise takes a finite number or auto, got {args.noise!r}")
     start = args.start or ("clean" if args.clean else "preprocessed")
-    whole = args.broken.resolve()
+    whole = Path(os.path.realpath(args.broken))  # where `resolve` would not take a loop of links
     args.out = args.out or whole.with_name(f"{whole.name}-repaired")
     names = ("broken", "out", "clean", "minutes", "blur", "missing", "masks", "truth", "draws", "seed")
     return Order(**{name: getattr(args, name) for name in names}, noise=noise, start=start)

@@ -12,7 +12,6 @@ from tqdm import tqdm
 from emlib.guidance.rules import RULES
 from emlib.operators import OPERATORS, Operator, find_operator
 from emlib.posterior import SAMPLERS
-from emlib.runs.job import check_scale
 from emlib.runs.presets import PRESETS
 from emlib.runs.task import check_seed
 from emlib.runtime.places import check_name
@@ -65,7 +64,6 @@ def check_words(args: argparse.Namespace) -> None:
     own, others = find_operator(args.operator).parameters, {n for kind in OPERATORS.values() for n in kind.parameters}
     if strange := sorted(name for name in others - own.keys() if hasattr(args, name)):
         raise ValueError(f"the operator {args.operator} has no --{strange[0].replace('_', '-')}; leave it out")
-    check_scale(args.scale)
 
 
 def print_row(row: dict[str, Any], head: bool = False) -> None:

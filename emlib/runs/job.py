@@ -120,6 +120,8 @@ def check_names(job: Job) -> None:
             rules.check(job.scale, probe)
         else:
             scale_of(job.scale)
+    else:
+        check_scale(job.scale)  # it has no meaning, but must not be nonsense
     if job.start not in STARTS and not Path(job.start).is_dir():
         raise ValueError(f"unknown start {job.start!r}; there are {', '.join(STARTS)}, or a folder of pictures")
 
