@@ -43,6 +43,8 @@ ONCE_BAD = [
     ["em", "--dry-run", "--out", "a\udcff"],
     ["em", "--dry-run", "--start", "n" * 300],
     ["reconstruct", "--prior", "n" * 300],
+    ["restore", "dir", "--start", "preprocessed", "--masks", "loop"],
+    ["cost", "--device", "clean"],
     ["export", "--prior", "file", "--out", "new", "--result", "deep.json"],
 ]
 

@@ -58,6 +58,9 @@ def order_of(args: argparse.Namespace) -> Order:
     start = args.start or ("clean" if args.clean else "preprocessed")
     whole = Path(os.path.realpath(args.broken))  # where `resolve` would not take a loop of links
     args.out = args.out or whole.with_name(f"{whole.name}-repaired")
+    for place in filter(None, (args.clean, args.masks, args.truth)):
+        if not place.exists():
+            raise FileNotFoundError(f"no folder at {place}; check the path")
     names = ("broken", "out", "clean", "minutes", "blur", "missing", "masks", "truth", "draws", "seed")
     return Order(**{name: getattr(args, name) for name in names}, noise=noise, start=start)
 

@@ -65,6 +65,10 @@ FIXED: dict[str, tuple[Any, ...]] = {
 """Where our network has no choice: what it is, and other names for the same."""
 
 
+MOST = 2**16
+"""Of widths, blocks and groups: no network that fits anywhere has more."""
+
+
 SCHEDULE: dict[str, tuple[Any, ...]] = {
     "num_train_timesteps": (1000,),
     "beta_start": (1e-4,),
@@ -166,7 +170,7 @@ def _checks(full: Mapping[str, Any]) -> Iterator[tuple[str, bool, str]]:
 
 
 def _count(value: Any) -> bool:
-    return isinstance(value, int) and value > 0
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value <= MOST
 
 
 def _attention(types: list[str], way: str) -> tuple[bool, ...] | None:

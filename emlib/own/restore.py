@@ -91,12 +91,13 @@ def restore(order: Order) -> Iterator[Progress | Iteration | Done]:
     """
     begin, device = time.perf_counter(), pick_device()
     found, folder = find(order), order.out / "run"
-    keep = RunFolder(folder)
+    keep, about = RunFolder(folder), {**order.about(), "pictures": [p.name for p in found.pictures]}
+    keep.refuse_others({**dict.fromkeys(keep.settings()), **about})
+    before = planning.kept(folder)
+    plan = before or planning.make_plan(order, found, device, begin)  # which may find the time too short
     keep.hold()
-    keep.claim({**order.about(), "pictures": [p.name for p in found.pictures]})
-    plan = planning.kept(folder)
-    if plan is None:
-        plan = planning.make_plan(order, found, device, begin)
+    keep.claim(about)
+    if before is None:
         planning.keep(plan, folder)
     return _restore(order, found, plan, keep, device, begin)
 
