@@ -152,3 +152,23 @@ def test_a_figure_is_saved_without_a_change_to_the_callers_backend(here):
         matplotlib.use("Agg")
     with pytest.raises(ValueError, match="does not end in .png"):
         save_grid({"x": emlib.load("embedded").clean[:2]}, here / "g.bmp")
+
+
+def test_statistics_that_cannot_be_kept_are_said_and_used(here, monkeypatch):
+    """A folder of data sets that takes no file costs no sample that is drawn."""
+    from emlib.metrics.reference import Feature, real_statistics
+
+    monkeypatch.setenv("EMLIB_DATASETS", str(here / "file"))
+    flat = Feature("FD", lambda: "flat", 784, lambda: "", lambda pixels, device: pixels.flatten(1).float())
+    with pytest.warns(UserWarning, match="were not kept for the next time"):
+        found = real_statistics(flat, emlib.load("embedded"), 0, 8)
+    assert found.n == 8
+
+
+def test_more_samples_than_the_disk_holds_are_refused_before_any(here, capsys, tiny):
+    unet = emlib.UNetConfig(channels=(8, 16), groups=4)
+    emlib.save_unet(emlib.build_unet(unet, 0), here / "w.safetensors")
+    before = listing(here)
+    assert main(["evaluate", "--prior", "w.safetensors", "--samples", "1" + "0" * 15, "--steps", "1"]) == 2
+    assert "GB free; ask for less" in capsys.readouterr().err
+    assert listing(here) == before
