@@ -19,7 +19,7 @@ import nbformat
 
 ROOT = Path(__file__).resolve().parent.parent
 CELL = re.compile(r"Cell (\d+)")
-COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+COLOUR = re.compile(r"(?:\x1b|#x1B)\[[0-9;]*m")  # as pytest writes them into its report
 
 
 def changed() -> list[Path]:
