@@ -10,13 +10,27 @@ import random
 import resource
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import torch
 from toy import apart, draw, ended, pictures, run, seconds_of
 
 Outcome = tuple[str, str]
+
+
+KEPT = tempfile.TemporaryDirectory()
+"""Where the runs lie that nothing disturbed."""
+
+
+@cache
+def undisturbed(work: Callable[[Path], None]) -> tuple[Path, float, str]:
+    """Folder of a run that nothing disturbed, how long it took, and what it came to; made once."""
+    folder = Path(KEPT.name) / work.__name__
+    length = seconds_of(lambda: work(folder))
+    return folder, length, ended(folder)
 
 
 def settled(folder: Path, wanted: str, said: str = "") -> str:
@@ -36,9 +50,7 @@ def shards(folder: Path) -> dict[Path, int]:
 
 def kills(room: Path, count: int, dice: random.Random) -> Iterator[Outcome]:
     """SIGKILL at random moments of a run of EM: in a training, an E-step, a file that is being written or joined."""
-    whole = room / "whole"
-    length = seconds_of(lambda: run(whole))
-    wanted = ended(whole)
+    _, length, wanted = undisturbed(run)
     for i in range(count):
         folder, moment = room / f"kill-{i}", dice.uniform(0, length)
         apart(lambda folder=folder: run(folder), moment)
@@ -66,9 +78,7 @@ def watched(folder: Path, before: dict[Path, int]) -> None:
 
 def kills_of_drawing(room: Path, count: int, dice: random.Random) -> Iterator[Outcome]:
     """SIGKILL at random moments while pictures are drawn in shards."""
-    whole = room / "whole"
-    length = seconds_of(lambda: draw(whole))
-    wanted = ended(whole)
+    _, length, wanted = undisturbed(draw)
     for i in range(count):
         folder, moment = room / f"draw-{i}", dice.uniform(0, length)
         apart(lambda folder=folder: draw(folder), moment)
@@ -82,9 +92,8 @@ def kills_of_drawing(room: Path, count: int, dice: random.Random) -> Iterator[Ou
 
 def full_disk(room: Path, count: int, dice: random.Random) -> Iterator[Outcome]:
     """No file may grow beyond a limit, as on a full disk."""
-    whole = room / "whole"
-    seconds_of(lambda: run(whole))
-    wanted, sizes = ended(whole), [file.stat().st_size for file in whole.iterdir()]
+    whole, _, wanted = undisturbed(run)
+    sizes = [file.stat().st_size for file in whole.iterdir()]
 
     def limited(folder: Path, size: int) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
@@ -99,9 +108,7 @@ def full_disk(room: Path, count: int, dice: random.Random) -> Iterator[Outcome]:
 
 def read_only(room: Path, count: int, dice: random.Random) -> Iterator[Outcome]:
     """A folder that turns read-only; for the superuser, by the attribute "immutable" where the disk knows it."""
-    whole = room / "whole"
-    seconds_of(lambda: run(whole))
-    wanted = ended(whole)
+    _, _, wanted = undisturbed(run)
     for i in range(count):
         folder = room / f"read-only-{i}"
         apart(lambda folder=folder: run(folder), dice.uniform(0.1, 1))
@@ -127,9 +134,7 @@ def frozen(folder: Path) -> Callable[[], object] | None:
 
 def damage(room: Path, count: int, dice: random.Random) -> Iterator[Outcome]:
     """Each file of a run, finished or half done, emptied, cut, or with one bit turned."""
-    whole = room / "whole"
-    length = seconds_of(lambda: run(whole))
-    wanted = ended(whole)
+    whole, length, wanted = undisturbed(run)
     for i in range(count):
         folder = room / f"damage-{i}"
         if i % 2:
@@ -157,9 +162,7 @@ def damage(room: Path, count: int, dice: random.Random) -> Iterator[Outcome]:
 
 def clock(room: Path, count: int, dice: random.Random) -> Iterator[Outcome]:
     """The clock is set back: what is there seems to come from the future."""
-    whole = room / "whole"
-    length = seconds_of(lambda: run(whole))
-    wanted = ended(whole)
+    _, length, wanted = undisturbed(run)
     for i in range(count):
         folder = room / f"clock-{i}"
         apart(lambda folder=folder: run(folder), dice.uniform(0, length))
@@ -181,9 +184,7 @@ def no_number(room: Path, count: int, dice: random.Random) -> Iterator[Outcome]:
 
 def two_at_once(room: Path, count: int, dice: random.Random) -> Iterator[Outcome]:
     """Two runs in one folder: one is told, the other ends as ever."""
-    whole = room / "whole"
-    length = seconds_of(lambda: run(whole))
-    wanted = ended(whole)
+    _, length, wanted = undisturbed(run)
     for i in range(count):
         folder, later = room / f"two-{i}", dice.uniform(0, length / 2)
         if (first := os.fork()) == 0:

@@ -19,8 +19,8 @@ from emlib.runs.samples import draw_shards, read_shards
 
 UNET = emlib.UNetConfig(channels=(8, 16), groups=4)
 SETTINGS = emlib.EMSettings(
-    iterations=2, init_updates=20, m_updates=20, train_batch=8, init_lr=1e-3, m_lr=1e-3, ema_decay=0.9, e_batch=4,
-    shard=4, snapshot=4,
+    iterations=2, init_updates=10, m_updates=8, train_batch=8, init_lr=1e-3, m_lr=1e-3, ema_decay=0.9, e_batch=4,
+    shard=4, snapshot=3,
 )  # fmt: skip
 
 
@@ -32,8 +32,8 @@ def pictures() -> torch.Tensor:
 def run(folder: Path, clean: torch.Tensor | None = None) -> None:
     """Runs EM, begun or not, to its end, and writes what it came to beside the folder."""
     x, schedule = pictures(), emlib.linear_schedule()
-    m = emlib.measure(x[:18], emlib.random_mask(18, 8, 0.6, 0), 0.1, seed=0)
-    start, sampler = x[18:] if clean is None else clean, partial(emlib.mmps, steps=4)
+    m = emlib.measure(x[:14], emlib.random_mask(14, 8, 0.6, 0), 0.1, seed=0)
+    start, sampler = x[18:] if clean is None else clean, partial(emlib.mmps, steps=2)
     for step in emlib.run_em(m, start, UNET, schedule, lambda prior, k: sampler, SETTINGS, folder):
         last = step
     digest = hashlib.sha256(last.reconstructions.numpy().tobytes())
