@@ -5,7 +5,8 @@
 # CPU-only wheels), EMLIB_PRESET (sizes of the chapters: smoke, pocket, colab, paper), EMLIB_SOLUTIONS
 # (0: a book without the solutions of its exercises), PORT (of make serve),
 # WORKERS (processes that share the tests; one a core, at most four, if unset), LAB_ARGS (more words for
-# jupyter lab in make notebook, say --no-browser).
+# jupyter lab in make notebook, say --no-browser), NAME (of the experiment that make reproduce runs), FILES (notebooks
+# that make validate runs, in place of those that have changed).
 
 PYTHON ?= python3
 PIP_ARGS ?=
@@ -42,7 +43,7 @@ export EMLIB_STATIC := 1
 PARALLEL := -n $(WORKERS) --maxprocesses 4
 ALONE := OMP_NUM_THREADS=1 EMLIB_PRESET=smoke
 
-.PHONY: book test setup site slides times notebook notebooks results serve check-links lint unit nbval site-tests clean distclean help
+.PHONY: book test setup site slides times notebook notebooks results reproduce validate audit serve check-links lint unit nbval site-tests clean distclean help
 .DEFAULT_GOAL := help
 
 help: ## lists these commands
@@ -115,6 +116,18 @@ notebook: $(READY) $(NOTEBOOKS) ## opens the chapters in JupyterLab
 
 check-links: $(READY) $(NOTEBOOKS) ## asks every address in the text whether it answers; needs a network
 	@$(PY) tests/links.py
+
+# Reruns a recorded experiment at its own settings, beside the record, and holds its rows against it.
+reproduce: $(READY) ## runs a recorded experiment anew and compares: make reproduce NAME=table-embedded-mask
+	@$(PY) tests/reproduce.py $(NAME)
+
+validate: $(READY) ## runs changed notebooks at preset smoke and says in words what failed: make validate FILES=...
+	@$(ALONE) $(PY) tests/validate.py $(FILES)
+
+audit: $(READY) ## known weaknesses of the installed packages, and their licences; needs a network
+	@$(PY) -m pip install -qq --disable-pip-version-check $(PIP_ARGS) pip-audit pip-licenses
+	@$(PY) -m pip_audit --skip-editable
+	@$(BIN)/pip-licenses --order=license
 
 # ---- testing ----
 

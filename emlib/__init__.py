@@ -12,32 +12,16 @@ what a run costs; ``experiments`` tables of methods; ``hub`` networks from elsew
 commands.
 """
 
+# ruff: noqa: F405, since the names come when they are asked for
+
+import importlib
+import sys
+from typing import TYPE_CHECKING, Any
+
 from emlib import aliases as _aliases
-from emlib.data import Split, load
-from emlib.diffusion import SampleStep, diffusion_loss, draw, predict_x0, reverse_step, sample
-from emlib.em import EMSettings, Iteration, Phases, Progress, fit_gaussian, preprocessed, run_em
-from emlib.guidance import oracle, search, searched_dps, sweep
-from emlib.hub import load_pretrained, save_pretrained
-from emlib.metrics import (
-    against_real,
-    against_truth,
-    alexnet_missing,
-    fd_alexnet,
-    features_or_none,
-    frechet_distance,
-    inception_missing,
-    lpips_distance,
-    psnr,
-    ssim,
-)
-from emlib.mixture import GaussianMixture, MixtureStep, mixture_em, mixture_m_step
-from emlib.operators import GaussianBlur, Identity, Measurements, Operator, PixelMask, measure, random_mask
-from emlib.posterior import diffpir, dps, dps_squared, mmps, pigdm, posterior_mean, reconstruct
-from emlib.runs import Preset, Task, make_task, preset, watch
-from emlib.runtime import Speed, pick_device, quick, randn, streams
-from emlib.schedule import Schedule, add_noise, linear_schedule, time_grid
-from emlib.training import TrainStep, train
-from emlib.unet import UNet, UNetConfig, build_unet, load_unet, save_unet
+
+if TYPE_CHECKING:
+    from emlib._names import *  # noqa: F403
 
 # fmt: off
 # what a reader calls, one idea a line
@@ -64,3 +48,21 @@ __all__ = [
 __version__ = "0.1.0"
 
 _aliases.install()
+
+
+def __getattr__(name: str) -> Any:
+    """A public name or a room, all of which are brought in together by the first that is asked for.
+
+    ``import emlib`` alone is quick, so that the command line can say what a word means without waiting for torch.
+    """
+    if name.startswith("__") or "emlib._names" in sys.modules:
+        raise AttributeError(f"module 'emlib' has no attribute {name!r}")
+    names = importlib.import_module("emlib._names")
+    globals().update({public: getattr(names, public) for public in __all__})
+    if name in globals():
+        return globals()[name]
+    raise AttributeError(f"module 'emlib' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

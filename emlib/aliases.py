@@ -27,7 +27,7 @@ OLD: dict[str, tuple[str, ...]] = {
     "evaluate": ("metrics.summary", "diffusion", "metrics"),
     "experiment": ("experiments.config", "experiments.run", "experiments.methods", "cli.experiment"),
     "fid": ("metrics.fid",),
-    "files": ("runtime.files",),
+    "files": ("runtime.files", "runtime.tensors", "runtime.locks"),
     "folder": ("em.checkpoint",),
     "frechet": ("metrics.frechet",),
     "gathering": ("experiments.table",),

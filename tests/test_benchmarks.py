@@ -35,6 +35,7 @@ SCRIPTS = {
             "E-step, our MMPS",
         ],
     ),
+    "startup": ("way", ["import torch", "--help", "em --help", "a refused word", "a refused place"]),
     "scaling": ("way", ["1 process, 1 thread", "1 process, 2 threads", "2 processes, 1 thread each"]),
 }
 

@@ -13,7 +13,7 @@ import emlib
 from emlib.cli.main import main
 from emlib.hub.card import model_card
 from emlib.runs import presets
-from emlib.runtime.files import read_notes
+from emlib.runtime.tensors import read_notes
 
 CFG = emlib.UNetConfig(channels=(8, 16), groups=4, patch=1)
 

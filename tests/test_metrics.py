@@ -16,7 +16,7 @@ import emlib
 from emlib.cli.main import main
 from emlib.metrics import alexnet as alex
 from emlib.metrics.alexnet import alexnet_features
-from emlib.runtime.files import read_notes
+from emlib.runtime.tensors import read_notes
 
 
 @pytest.fixture

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 import emlib
 from emlib.cli import em as command
 from emlib.cli.main import main
-from emlib.em.checkpoint import load_file
 from emlib.planning import budgets, minutes
 from emlib.planning.budgets import BUDGETS, CARDS, Budget, Speeds, counted, timed_here
 from emlib.planning.minutes import LAST, SLACK, plan_minutes

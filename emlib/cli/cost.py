@@ -6,11 +6,12 @@ import argparse
 
 import torch
 
-from emlib.cli.words import Strangers
+from emlib.cli.words import Strangers, check_words
 from emlib.guidance.search import RULES
 from emlib.planning.cost import DEVICES, EFFICIENCY, as_text, plan, sustained
 from emlib.planning.counting import FLOAT
 from emlib.posterior import SAMPLERS
+from emlib.runs.job import check_scale
 from emlib.runs.presets import PRESETS, preset
 
 
@@ -30,12 +31,9 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         ValueError: if the preset, the device or the scale is not one that there is.
     """
+    check_words(args)
+    check_scale(args.scale)
     p, searched = preset(args.preset), args.scale in RULES
-    if not searched:
-        try:
-            float(args.scale)
-        except ValueError:
-            raise ValueError(f"--scale takes a number or {' or '.join(RULES)}, got {args.scale!r}") from None
     rate = sustained(args.device)
     stages = plan(p, rate, args.sampler, searched)
     how = f"timed just now on a small network with {torch.get_num_threads()} thread(s)"

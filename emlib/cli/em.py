@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from emlib.cli.words import Strangers, add_task, print_row
+from emlib.cli.words import Strangers, add_task, check_words, print_row
 from emlib.data.datasets import load
 from emlib.em.events import Iteration, Progress
 from emlib.em.loop import EStep, run_em
@@ -72,6 +72,7 @@ def add_arguments(sub: argparse.ArgumentParser, strangers: Strangers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """``emlib em``, or with ``--dry-run`` its plan alone."""
+    check_words(args)
     begin, job, device = time.perf_counter(), job_of(args), pick_device()
     if args.device and not (args.minutes and args.dry_run):
         raise ValueError("--device plans for a machine that is not here: give it with --minutes and --dry-run")

@@ -6,35 +6,44 @@ import argparse
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import torch
 from tqdm import tqdm
 
-from emlib.cli.words import PRIOR, Strangers
+from emlib.cli.words import PRIOR, Strangers, check_words
 from emlib.data.datasets import load
 from emlib.diffusion import check_eta
 from emlib.em.checkpoint import RunFolder
 from emlib.hub.pretrained import load_pretrained
 from emlib.metrics.reference import FEATURES, Feature, choose_features, len_of, score
+from emlib.runs.job import MOST
+from emlib.runs.outputs import try_result
 from emlib.runs.presets import preset
 from emlib.runs.record import write_result
 from emlib.runs.samples import SHARD, SHOWN, draw_shards, picture_shape, read_shards, save_tile, weights_fingerprint
 from emlib.runtime.device import pick_device
 from emlib.runtime.distributed import ranks, wait_for_all
+from emlib.runtime.places import check_room, try_folder
 from emlib.runtime.precision import quick
 from emlib.schedule import linear_schedule, time_grid
 
 
 def run(args: argparse.Namespace) -> None:
     """Draws samples from a prior and takes their Fréchet distance to the real pictures."""
+    check_words(args)
     p, schedule, here, device = preset(args.preset), linear_schedule(), ranks(), pick_device()
     count = p.samples if args.samples is None else args.samples
     steps = p.sample_steps if args.steps is None else args.steps
     batch = p.em.e_batch if args.batch is None else args.batch
     if min(count, batch) < 1:
         raise ValueError(f"--samples and --batch must be at least 1, got {count} and {batch}")
+    if batch > MOST:
+        raise ValueError(f"--batch takes up to {MOST}, got {batch}")
+    if args.out is not None and here.first:
+        try_result(args.out, "evaluate", ".png")
     time_grid(schedule, steps)  # refuses a number of steps that the schedule lacks
     check_eta(args.eta)
     prior = load_pretrained(args.prior)
@@ -44,7 +53,14 @@ def run(args: argparse.Namespace) -> None:
     drawn = {"prior": weights_fingerprint(prior), "shape": shape, "steps": steps, "eta": args.eta, "seed": args.seed}
     drawn |= asdict(p.em.speed)
     folder = args.folder or Path("runs") / f"samples-{Path(args.prior).stem}-{drawn['prior'][:8]}"
-    RunFolder(folder).claim({**drawn, "shard": SHARD})
+    out = args.out or folder / "result.json"
+    if here.first:
+        try_folder(folder)
+        try_result(out, "evaluate", ".png")
+        check_room(folder, count * prod(shape) - sum(file.stat().st_size for file in folder.glob("samples/*")))
+    keep = RunFolder(folder)
+    keep.hold()  # until the end
+    keep.claim({**drawn, "shard": SHARD})
     if here.first:
         print(
             "\n".join([f"{count:,} samples in {steps} steps, kept in {folder}", *map("left out: {}".format, left_out)])
@@ -60,7 +76,6 @@ def run(args: argparse.Namespace) -> None:
     rows = [score(feature, read_shards(folder, count), count, data, device) for feature in features]
     settings = {"preset": p.name, "data": data.name, "fingerprint": data.fingerprint, "samples": count, **drawn}
     settings |= {"resumed": True} if resumed else {}  # its seconds are those since then
-    out = args.out or folder / "result.json"
     save_tile(read_shards(folder, min(SHOWN, count)), out.with_suffix(".png"))
     write_result(out, "evaluate", settings, rows, time.perf_counter() - start)
     _print_rows(features, rows)

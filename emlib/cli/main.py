@@ -7,62 +7,110 @@ em, train, reconstruct, restore, evaluate, export, experiment, cost, weights.
 from __future__ import annotations
 
 import argparse
+import errno
+import importlib
 import sys
+from typing import TYPE_CHECKING
 
 import emlib
-from emlib.cli import cost, em, evaluate, experiment, export, reconstruct, restore, train, weights
-from emlib.operators import Operator, find_operator
-from emlib.runtime.distributed import joined
+
+if TYPE_CHECKING:
+    from emlib.operators import Operator
 
 COMMANDS = {
-    "em": (em, "Runs EM from a few clean and many broken pictures; resumes where it stopped."),
-    "train": (train, "Trains a prior on clean pictures: the ceiling that EM is held against."),
-    "reconstruct": (reconstruct, "Reconstructs held-out broken pictures with a trained prior."),
-    "restore": (restore, "Repairs a folder of your own broken pictures, and reports on it."),
-    "evaluate": (evaluate, "Draws samples from a prior; FID (or FD-AlexNet) to real pictures."),
-    "export": (export, "Writes a prior as a folder for diffusers and the hub, with a model card."),
-    "experiment": (experiment, "Runs each method of a table that has no result yet; gathers all."),
-    "cost": (cost, "Says what a run would take: evaluations, FLOPs, memory, time."),
-    "weights": (weights, "Says where AlexNet's weights are; fetches those that are asked for."),
+    "em": "Runs EM from a few clean and many broken pictures; resumes where it stopped.",
+    "train": "Trains a prior on clean pictures: the ceiling that EM is held against.",
+    "reconstruct": "Reconstructs held-out broken pictures with a trained prior.",
+    "restore": "Repairs a folder of your own broken pictures, and reports on it.",
+    "evaluate": "Draws samples from a prior; FID (or FD-AlexNet) to real pictures.",
+    "export": "Writes a prior as a folder for diffusers and the hub, with a model card.",
+    "experiment": "Runs each method of a table that has no result yet; gathers all.",
+    "cost": "Says what a run would take: evaluations, FLOPs, memory, time.",
+    "weights": "Says where AlexNet's weights are; fetches those that are asked for.",
 }
-"""Each command's module, and what it does in a sentence."""
+"""Each command, a module of this room, and what it does in a sentence."""
+
+RESUMES = ("em", "restore", "evaluate", "experiment")
+"""Commands that keep what is done."""
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
+"""Errors of a disk that may be mended, after which a run goes on."""
+
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, as a shell gives it."""
 
 
 def main(words: list[str] | None = None) -> int:
-    """Runs one command; a mistake in the input ends in one sentence and status 2."""
+    """Runs one command; a mistake in the input, or a place that fails, ends in one sentence and status 2."""
+    words = sys.argv[1:] if words is None else words
+    command = next((word for word in words if word in COMMANDS), "")
     try:
-        args = parser(strangers_operator(words)).parse_args(words)
-    except (ValueError, argparse.ArgumentError) as error:  # no such operator, or one whose words are taken
-        print(f"emlib: {error}", file=sys.stderr)
-        return 2
-    try:
+        args = parser(strangers_operator(words) if command else [], command).parse_args(words)
+        # the rest waits for torch, which a word of help need not
+        from emlib.runtime.distributed import joined
+
         with joined() as here:
             try:
                 return args.run(args) or 0
-            except (ValueError, FileNotFoundError) as error:
-                if here.first:
-                    print(f"emlib {args.command}: {error}", file=sys.stderr)
-                return 2
-    except ValueError as error:  # more processes than GPUs
-        print(f"emlib {args.command}: {error}", file=sys.stderr)
-        return 2
+            except (ValueError, OSError, MemoryError) as error:
+                return refusal(args.command, error) if here.first else 2
+            except RuntimeError as error:
+                if not any(word in str(error) for word in ("allocate memory", "out of memory")):
+                    raise
+                return refusal(args.command, MemoryError(str(error))) if here.first else 2
+    except KeyboardInterrupt:
+        kept = "what is done is kept, and the same command goes on there" if command in RESUMES else "nothing was kept"
+        print(f"\nemlib {command}: stopped; {kept}", file=sys.stderr)
+        return INTERRUPTED
+    except (
+        ValueError,
+        argparse.ArgumentError,
+    ) as error:  # no such operator, or one whose words are taken; too few GPUs
+        return refusal(command, error)
 
 
-def strangers_operator(words: list[str] | None) -> list[type[Operator]]:
+def refusal(command: str, error: Exception) -> int:
+    """Says in one sentence why a command ends."""
+    said = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        said = f"{error.filename}: {error.strerror}"
+    if isinstance(error, OSError) and error.errno in FULL and command in RESUMES:
+        said += "; what is done is kept, and the same command goes on there"
+    if isinstance(error, MemoryError):
+        said = f"this takes more memory than there is ({said}); take a smaller preset or a smaller batch"
+    print(f"emlib {command}: {said}".replace("emlib :", "emlib:"), file=sys.stderr)
+    return 2
+
+
+def strangers_operator(words: list[str]) -> list[type[Operator]]:
     """The operator that the command line names by its file, which may have parameters of its own."""
-    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     first.add_argument("--operator", default="")
-    word = first.parse_known_args(words)[0].operator
-    return [find_operator(word)] if ":" in word else []
+    try:
+        word = first.parse_known_args(words)[0].operator
+    except argparse.ArgumentError:  # --operator with nothing behind it: the command's own parser says so
+        return []
+    if ":" not in word:
+        return []
+    from emlib.operators import find_operator
+
+    return [find_operator(word)]
 
 
-def parser(strangers: list[type[Operator]] | None = None) -> argparse.ArgumentParser:
-    """What the command line understands; with the parameters of operators that are not ours."""
+def parser(strangers: list[type[Operator]] | None = None, command: str | None = None) -> argparse.ArgumentParser:
+    """What the command line understands; with the parameters of operators that are not ours.
+
+    Args:
+        strangers: these operators.
+        command: the one whose words are wanted, empty for none; all where it is not given.
+    """
     said = emlib.__doc__ or ""
     whole = argparse.ArgumentParser(prog="python -m emlib", description=said.splitlines()[0])
     commands = whole.add_subparsers(dest="command", required=True)
-    for name, (module, text) in COMMANDS.items():
+    for name, text in COMMANDS.items():
         sub = commands.add_parser(name, help=text, description=text)
-        sub.set_defaults(run=module.run)
-        module.add_arguments(sub, strangers or [])
+        if command in (None, name):
+            module = importlib.import_module(f"emlib.cli.{name}")
+            sub.set_defaults(run=module.run)
+            module.add_arguments(sub, strangers or [])
     return whole

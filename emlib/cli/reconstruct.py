@@ -8,13 +8,15 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from emlib.cli.words import PRIOR, Strangers, add_task, print_row
+from emlib.cli.words import PRIOR, Strangers, add_task, check_words, print_row
 from emlib.hub.pretrained import load_pretrained
 from emlib.metrics import summary
 from emlib.operators import find_operator
 from emlib.operators.registry import own_parameters
 from emlib.posterior import reconstruct
 from emlib.runs.build import choose_e_step
+from emlib.runs.job import check_scale
+from emlib.runs.outputs import try_picture
 from emlib.runs.presets import preset
 from emlib.runs.task import make_task
 from emlib.runtime.device import pick_device
@@ -31,6 +33,10 @@ def add_arguments(sub: argparse.ArgumentParser, strangers: Strangers) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Reconstructs the held-out pictures and prints their scores."""
+    if args.picture is not None:
+        try_picture(args.picture)
+    check_words(args)
+    check_scale(args.scale)
     p = preset(args.preset)
     schedule, device = linear_schedule().to(pick_device()), pick_device()
     prior = load_pretrained(args.prior).to(device)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import os
 import time
+from math import isfinite
 from pathlib import Path
 
-from emlib.cli.words import Strangers
+from emlib.cli.words import Strangers, check_words
 from emlib.own.blur import NAMED
 from emlib.own.order import Order
-from emlib.own.outputs import write_all
+from emlib.own.outputs import try_order, write_all
 from emlib.own.report import sentences
 from emlib.own.restore import Done, restore
 from emlib.runs.job import STARTS
@@ -51,9 +53,14 @@ def order_of(args: argparse.Namespace) -> Order:
             noise = float(args.noise)
         except ValueError:
             raise ValueError(f"--noise takes a number or auto, got {args.noise!r}") from None
+        if not isfinite(noise):
+            raise ValueError(f"--noise takes a finite number or auto, got {args.noise!r}")
     start = args.start or ("clean" if args.clean else "preprocessed")
-    whole = args.broken.resolve()
+    whole = Path(os.path.realpath(args.broken))  # where `resolve` would not take a loop of links
     args.out = args.out or whole.with_name(f"{whole.name}-repaired")
+    for place in filter(None, (args.clean, args.masks, args.truth)):
+        if not place.exists():
+            raise FileNotFoundError(f"no folder at {place}; check the path")
     names = ("broken", "out", "clean", "minutes", "blur", "missing", "masks", "truth", "draws", "seed")
     return Order(**{name: getattr(args, name) for name in names}, noise=noise, start=start)
 
@@ -63,7 +70,9 @@ def run(args: argparse.Namespace) -> int:
     if ranks().world > 1:
         raise ValueError("restore works in one process; start it without torchrun")
     begin, done = time.perf_counter(), None
+    check_words(args)
     order = order_of(args)
+    try_order(order.out)
     loop = restore(order)
     for event in (bars if shows_bars() else lines)(loop):
         if isinstance(event, Done):

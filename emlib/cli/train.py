@@ -8,7 +8,8 @@ from typing import cast
 
 from tqdm import tqdm
 
-from emlib.cli.words import Strangers, add_sizes
+from emlib.cli.words import Strangers, add_sizes, check_words
+from emlib.runs.outputs import try_weights
 from emlib.runs.presets import preset
 from emlib.runs.record import command_line
 from emlib.runs.task import make_task
@@ -27,6 +28,8 @@ def add_arguments(sub: argparse.ArgumentParser, strangers: Strangers) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Trains the clean prior and writes it."""
+    try_weights(args.out)
+    check_words(args)
     p = preset(args.preset)
     task = make_task(p, data=args.data, seed=args.seed)
     images = task.real

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from emlib.guidance.rules import RULES
-from emlib.operators import OPERATORS, Operator
+from emlib.operators import OPERATORS, Operator, find_operator
 from emlib.posterior import SAMPLERS
 from emlib.runs.presets import PRESETS
+from emlib.runs.task import check_seed
+from emlib.runtime.places import check_name
 
 Strangers = list[type[Operator]]
 """Operators that the command line names by their file."""
@@ -35,11 +38,32 @@ def add_task(sub: argparse.ArgumentParser, strangers: Strangers) -> None:
     }
     for name, parameter in parameters.items():
         option = f"--{name.replace('_', '-')}"
-        sub.add_argument(option, type=float, default=parameter.default, help=parameter.help)
+        # absent where it is not given, so that one of another operator is noticed
+        sub.add_argument(option, type=float, default=argparse.SUPPRESS, help=parameter.help)
     sub.add_argument("--noise-std", type=float, default=0.0, help="noise on the [-1, 1] scale (default: 0)")
     sub.add_argument("--sampler", choices=SAMPLERS, default="mmps", help="E-step (default: mmps)")
     sub.add_argument("--scale", default="auto", help=f"DPS's lambda: a number or a rule: {', '.join(RULES)}")
     sub.add_argument("--seed", type=int, default=0, help="seed of everything random (default: 0)")
+
+
+def check_words(args: argparse.Namespace) -> None:
+    """Refuses words that mean nothing, or nothing here: an empty name, a seed out of range, another operator's number.
+
+    Raises:
+        ValueError: with the remedy.
+    """
+    if getattr(args, "seed", None) is not None:
+        check_seed(args.seed)
+    if empty := [name for name, value in vars(args).items() if value == "" and name not in ("tensorboard", "blur")]:
+        raise ValueError(f"--{empty[0].replace('_', '-')} is empty; leave it out or name something")
+    for name in ("folder", "out", "tensorboard", "picture"):
+        if place := getattr(args, name, None):
+            check_name(Path(place))
+    if not hasattr(args, "operator"):
+        return
+    own, others = find_operator(args.operator).parameters, {n for kind in OPERATORS.values() for n in kind.parameters}
+    if strange := sorted(name for name in others - own.keys() if hasattr(args, name)):
+        raise ValueError(f"the operator {args.operator} has no --{strange[0].replace('_', '-')}; leave it out")
 
 
 def print_row(row: dict[str, Any], head: bool = False) -> None:

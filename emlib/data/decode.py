@@ -20,7 +20,8 @@ from emlib.data.files import SUFFIXES as KNOWN
 from emlib.data.listing import Trouble, files_below, warn_of
 from emlib.data.png16 import is_png16
 from emlib.runtime.distributed import first_before_others, ranks
-from emlib.runtime.files import atomic_file, locked, write_json
+from emlib.runtime.files import atomic_file, write_json
+from emlib.runtime.locks import locked
 
 SUFFIXES = {suffix for suffix, kind in KNOWN.items() if kind in (".png", ".jpg", ".webp")}
 """What is taken for a clean picture; other kinds have scales of their own, or none."""

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from emlib.em.joined import CHECKSUM, checksum_of, read_joined, write_joined
 from emlib.operators import Measurements
-from emlib.runtime.distributed import ranks
-from emlib.runtime.files import atomic_file, write_json
+from emlib.runtime.distributed import as_the_first, ranks, wait_for_all
+from emlib.runtime.files import atomic_file, read_json, write_json
+from emlib.runtime.locks import FolderInUse, Hold
+from emlib.runtime.tensors import load_tensors, read_notes, write_tensors
 from emlib.unet import UNet, load_unet, save_unet
 
 LATER = {
@@ -55,14 +57,43 @@ class RunFolder:
     path: Path | None
     memory: dict[int, list[Tensor]] = field(default_factory=dict)
     about: dict[int, dict[str, Any]] = field(default_factory=dict)
+    held: Hold | None = field(default=None, repr=False, compare=False)
 
     def _in(self, name: str) -> Path:
         """A file in the folder; nobody asks for one where the stages are in memory."""
         assert self.path is not None, "a run in memory has no files"
         return self.path / name
 
+    def hold(self) -> None:
+        """Keeps other runs out of the folder for as long as this object lives; makes the folder.
+
+        Raises:
+            FolderInUse: if another process works in it; all processes of this run say so.
+        """
+        if self.path is None:
+            return
+        busy: FolderInUse | None = None
+        if ranks().first:
+            self.path.mkdir(parents=True, exist_ok=True)
+            try:
+                self.held = Hold(self.path)
+            except FolderInUse as error:
+                busy = error
+        if as_the_first(float(busy is not None)):
+            raise busy or FolderInUse(self.path, "another run")
+
+    @property
+    def mine(self) -> bool:
+        """Whether no later run of this process has taken the folder over."""
+        return self.held is None or self.held.mine
+
+    def _check_held(self) -> None:
+        """Before anything is written: a later run of this process may have taken the folder over."""
+        if self.held is not None:
+            self.held.check()
+
     def claim(self, settings: dict[str, Any], free: tuple[str, ...] = ()) -> None:
-        """Makes the folder this run's own.
+        """Makes the folder this run's own, and clears away what a killed run left half done.
 
         Args:
             settings: everything that the run's numbers depend on.
@@ -77,15 +108,55 @@ class RunFolder:
             return
         settings = json.loads(json.dumps(settings))
         self.refuse_others({**dict.fromkeys(self.settings()), **settings}, free)
+        wait_for_all()  # all have read before the first one writes
         if ranks().first:
             write_json(self.path / "settings.json", settings)
-            for done in self.path.glob("reconstructions_*.npy"):  # a kill may have come between joining and sweeping
-                self.sweep(int(done.stem.split("_")[1]))
+            self._clear_away()
+        wait_for_all()  # and nobody writes shards while it clears away
+
+    def _clear_away(self) -> None:
+        """What a kill left: between joining and sweeping, between a prior and its snapshot's end, amid a file."""
+        for done in self._in("").glob("reconstructions_*.npy"):
+            if (number := done.stem.split("_")[1]).isdigit():
+                self.sweep(int(number))
+        for k in self.finished():
+            self._snapshot(k).unlink(missing_ok=True)
+        # of a folder that is not held, as that of a table, another process may be writing a file
+        for kind in ("*.part", "shards_*/*.part") if self.held else ():
+            for half in self._in("").glob(kind):
+                half.unlink(missing_ok=True)
 
     def settings(self) -> dict[str, Any]:
-        """Settings of the run that the folder holds; empty if it holds none."""
+        """Settings of the run that the folder holds; empty if it holds none.
+
+        Every prior carries them too, so where their own file is missing or damaged they are read from there.
+
+        Raises:
+            ValueError: if they cannot be read.
+        """
         file = self._in("settings.json")
-        return json.loads(file.read_text()) if file.is_file() else {}
+        if file.is_symlink() or file.exists():
+            try:
+                if found := dict(read_json(file)):
+                    return found
+                trouble = f"{file} names no settings"
+            except (ValueError, FileNotFoundError) as error:
+                if file.is_dir():
+                    raise ValueError(f"{file} is a folder; delete it or name another folder") from None
+                trouble = str(error)
+        else:
+            trouble = f"{file} is missing"
+        for k in reversed(self.finished()):
+            try:
+                found = json.loads(read_notes(self._prior(k))["settings"])
+            except (ValueError, KeyError):
+                continue
+            if isinstance(found, dict):
+                warnings.warn(f"{trouble}; the settings in {self._prior(k).name} are taken", stacklevel=2)
+                return found
+        if not file.exists():
+            return {}
+        raise ValueError(f"{trouble}; no finished prior in {self.path} tells its settings either, so delete the folder")
 
     def refuse_others(self, settings: dict[str, Any], free: tuple[str, ...] = ()) -> None:
         """Refuses a folder whose run has other values of these settings, which need not be all.
@@ -94,7 +165,8 @@ class RunFolder:
             ValueError: naming both.
         """
         settings = json.loads(json.dumps(settings))
-        found = self.settings() and _completed(self.settings(), settings)
+        found = self.settings()
+        found = found and _completed(found, settings)
         keys = [k for k in settings if found and found.get(k) != settings[k] and k not in free]
         if keys:
             there, here = ({k: s.get(k) for k in keys} for s in (found, settings))
@@ -104,32 +176,51 @@ class RunFolder:
 
     # ---- priors ----
 
+    def finished(self) -> list[int]:
+        """Iterations whose network is there, in order."""
+        numbers = (file.stem.split("_")[1] for file in self._in("").glob("prior_*.safetensors"))
+        return sorted(int(number) for number in numbers if number.isdigit())
+
+    def _prior(self, k: int) -> Path:
+        return self._in(f"prior_{k:02d}.safetensors")
+
     def prior(self, k: int) -> UNet | None:
-        """The network after iteration k, if it is there."""
-        file = self.path and self.path / f"prior_{k:02d}.safetensors"
-        if not file or not file.is_file():
+        """The network after iteration k, if it is there.
+
+        Raises:
+            ValueError: if its file is damaged, with the remedy.
+        """
+        if self.path is None or not self._prior(k).is_file():
             return None
-        return load_unet(file).to(memory_format=torch.channels_last).requires_grad_(False)
+        model = load_unet(self._prior(k), "delete it, and the same command trains it again")
+        return model.to(memory_format=torch.channels_last).requires_grad_(False)
 
     def save_prior(self, k: int, model: UNet) -> None:
         """Keeps the network after iteration k; the snapshot of its training is not needed any more."""
         if self.path and ranks().first:
+            self._check_held()
             settings = (self.path / "settings.json").read_text()  # as the run claimed the folder with
-            save_unet(model, self.path / f"prior_{k:02d}.safetensors", iteration=str(k), settings=settings)
+            save_unet(model, self._prior(k), iteration=str(k), settings=settings)
             self._snapshot(k).unlink(missing_ok=True)
 
     def _snapshot(self, k: int) -> Path:
         return self._in(f"training_{k:02d}.safetensors")
 
     def snapshot(self, k: int) -> dict[str, Tensor] | None:
-        """Where the training of iteration k was last kept, if it is not done yet."""
-        return load_file(self._snapshot(k)) if self.path and self._snapshot(k).is_file() else None
+        """Where the training of iteration k was last kept, if it is not done yet; a damaged one is not used."""
+        if self.path is None or not self._snapshot(k).is_file():
+            return None
+        try:
+            return load_tensors(self._snapshot(k), "so this training begins anew")[0]
+        except ValueError as error:
+            warnings.warn(str(error), stacklevel=2)
+            return None
 
     def save_snapshot(self, k: int, state: dict[str, Tensor]) -> None:
         """Keeps a training halfway."""
         if self.path and ranks().first:
-            with atomic_file(self._snapshot(k)) as part:
-                save_file(state, part)
+            self._check_held()
+            write_tensors(self._snapshot(k), state)
 
     # ---- reconstructions ----
 
@@ -137,33 +228,50 @@ class RunFolder:
         return self._in(f"shards_{k:02d}") / f"{i:05d}.safetensors"
 
     def has_shard(self, k: int, i: int) -> bool:
-        """Whether shard i of E-step k is done; never, in memory, where nothing is left from before."""
-        return self.path is not None and self._shard(k, i).is_file()
+        """Whether shard i of E-step k is done; never, in memory, where nothing is left from before.
+
+        A damaged one is not: it is removed, to be drawn again.
+        """
+        file = self._shard(k, i) if self.path else None
+        if file is None or not file.is_file():
+            return False
+        try:
+            self._read_shard(k, i)
+        except ValueError as error:
+            warnings.warn(str(error), stacklevel=2)
+            file.unlink(missing_ok=True)
+            return False
+        return True
+
+    def _read_shard(self, k: int, i: int) -> Tensor:
+        file, remedy = self._shard(k, i), "so it is drawn again"
+        tensors, _ = load_tensors(file, remedy)
+        if list(tensors) != ["x"] or tensors["x"].ndim != 4 or tensors["x"].dtype != torch.float32:
+            raise ValueError(f"{file} is no shard of an E-step, {remedy}")
+        return tensors["x"]
 
     def save_shard(self, k: int, i: int, x: Tensor) -> None:
         """Keeps the reconstructions of one shard."""
         if self.path is None:
             self.memory.setdefault(k, []).append(x)
             return
-        with atomic_file(self._shard(k, i)) as part:
-            save_file({"x": x.contiguous()}, part)
+        self._check_held()
+        write_tensors(self._shard(k, i), {"x": x})
 
     def join_shards(self, k: int, count: int, pictures: int, about: dict[str, Any]) -> None:
-        """Makes one file of all shards of E-step k, one after another, and removes them."""
+        """Makes one file of all shards of E-step k, one after another, and removes them.
+
+        Raises:
+            ValueError: if the shards do not hold so many pictures.
+        """
         if self.path is None:
             self.memory, self.about = {k: [torch.cat(self.memory[k])]}, {k: about}
             return
-        write_json(self.path / f"e_step_{k:02d}.json", about)
+        self._check_held()
+        parts = (self._read_shard(k, i) for i in range(count))
         with atomic_file(self._reconstructions(k)) as part:
-            shape = (pictures, *load_file(self._shard(k, 0))["x"].shape[1:])
-            # Written through the file system's own buffers: memory holds one shard, however many there are.
-            out, start = np.lib.format.open_memmap(part, mode="w+", dtype=np.float32, shape=shape), 0
-            for i in range(count):
-                x = load_file(self._shard(k, i))["x"].numpy()
-                out[start : start + len(x)] = x
-                start += len(x)
-            out.flush()
-            del out
+            write_joined(part, parts, pictures)
+            write_json(self._about(k), {**about, CHECKSUM: checksum_of(part, about)})
         self.sweep(k)
 
     def sweep(self, k: int) -> None:
@@ -177,13 +285,22 @@ class RunFolder:
     def _reconstructions(self, k: int) -> Path:
         return self._in(f"reconstructions_{k:02d}.npy")
 
+    def _about(self, k: int) -> Path:
+        return self._in(f"e_step_{k:02d}.json")
+
     def reconstructions(self, k: int) -> tuple[Tensor, dict[str, Any]] | None:
-        """Reconstructions [N, C, H, W] of E-step k, left on disk until they are read, and what is known of the step."""
+        """Reconstructions [N, C, H, W] of E-step k, left on disk until they are read, and what is known of the step.
+
+        Raises:
+            ValueError: if they are damaged, with the remedy.
+        """
         if self.path is None:
             return (self.memory[k][0], self.about[k]) if k in self.about else None
         file = self._reconstructions(k)
         if not file.is_file():
             return None
-        # Copy-on-write: what a caller changes is his own.
-        x = torch.from_numpy(np.load(file, mmap_mode="c", allow_pickle=False))
-        return x, json.loads((self.path / f"e_step_{k:02d}.json").read_text())
+        remedy = f"delete {file} and {self._about(k).name}, and the same command draws them again"
+        try:
+            return read_joined(file, self._about(k))
+        except ValueError as error:
+            raise ValueError(f"the reconstructions of E-step {k} are damaged: {error}; {remedy}") from None

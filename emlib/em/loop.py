@@ -66,14 +66,17 @@ def run_em(
         Progress during the work, an Iteration after each EM iteration.
 
     Raises:
-        ValueError: at once, if pictures and measurements do not fit, or the folder holds a run of other settings.
+        ValueError: at once, if pictures and measurements do not fit, or the folder holds a run of other settings or is
+            in use by another one.
     """
     if isinstance(start, Tensor):
         _check_start(start, measurements)
     if measurements.y.dtype == torch.float64:
         raise ValueError("measurements are float64 and the network float32; make Measurements of y.float()")
     keep = RunFolder(None if folder is None else Path(folder))
-    keep.claim(_all_settings(measurements, start, unet, schedule, settings, about or {}), free_to_change(settings))
+    said = _all_settings(measurements, start, unet, schedule, settings, about or {})
+    keep.hold()
+    keep.claim(said, free_to_change(settings))
     return _loop(measurements, start, unet, schedule, e_step, settings, keep)
 
 
@@ -274,7 +277,7 @@ def _fit(
         try:
             yield Progress(k, stage, now.step + 1, updates, now.value, settings.train_batch)
         except GeneratorExit:  # whoever looped over it has stopped
-            if now.step + 1 < updates and now.finite:
+            if now.step + 1 < updates and now.finite and keep.mine:
                 keep.save_snapshot(k, now.snapshot())
             raise
     averaged = cast(UNet, now.ema)

@@ -2,16 +2,30 @@ r"""What ``experiments/NAME.json`` says: a task, methods, sizes and seeds."""
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from emlib.em.settings import EMSettings
 from emlib.experiments.methods import METHODS
+from emlib.operators import find_operator
+from emlib.operators.registry import own_parameters
 from emlib.runs.presets import Preset, preset
+from emlib.runs.task import check_seed, check_task
+from emlib.runtime.files import read_json
+
+MOST = 10_000
+"""Of iterations and steps: more is a slip of the pen."""
+
+COUNTS = {
+    "iterations": "EM needs a whole number of iterations, at least one iteration",
+    "longer": "the last M-step is at least as long as the preset's, a whole number of times",
+    "cg_steps": "MMPS needs at least one conjugate-gradient step, a whole number of them",
+}
+"""Settings that count, and what is said of others."""
 
 
 @dataclass(frozen=True)
@@ -43,13 +57,24 @@ class Experiment:
     other: str = ""
 
     def __post_init__(self) -> None:
+        for key in ("about", "preset", "operator", "other"):
+            if not isinstance(getattr(self, key), str):
+                raise ValueError(f"{key} takes words, got {getattr(self, key)!r:.80}")
+        for key in ("methods", "seeds"):
+            if not isinstance(getattr(self, key), (tuple, list)) or not getattr(self, key):
+                raise ValueError(f"{key} takes a list of at least one, got {getattr(self, key)!r:.80}")
         check_methods(self.methods)
-        if self.iterations is not None and self.iterations < 1:
-            raise ValueError(f"EM needs at least one iteration, got iterations={self.iterations}")
-        if self.longer < 1:
-            raise ValueError(f"the last M-step is at least as long as the preset's, got longer={self.longer}")
-        if self.cg_steps is not None and self.cg_steps < 1:
-            raise ValueError(f"MMPS needs at least one conjugate-gradient step, got cg_steps={self.cg_steps}")
+        for seed in self.seeds:
+            check_seed(seed)
+        for key in ("fraction", "noise_std"):
+            x = getattr(self, key)
+            if isinstance(x, bool) or not isinstance(x, (int, float)) or not isfinite(x):
+                raise ValueError(f"{key} takes a number, got {x!r:.80}")
+        for key, what in COUNTS.items():
+            if (x := getattr(self, key)) is None and key != "longer":
+                continue
+            if isinstance(x, bool) or not isinstance(x, int) or not 1 <= x <= MOST:
+                raise ValueError(f"{what}, got {key}={x!r:.80}; up to {MOST} are taken")
         if "start-other" in self.methods and not self.other:
             raise ValueError("start-other needs another data set; name it as other")
 
@@ -70,10 +95,21 @@ def _updates(em: EMSettings) -> int:
     return sum(em.updates_of(k) for k in range(1, em.iterations + 1))
 
 
-def check_methods(names: Iterable[str]) -> None:
+def check_methods(names: Iterable[object]) -> None:
     """Refuses methods that there are not."""
-    if unknown := [name for name in names if name not in METHODS]:
-        raise ValueError(f"unknown methods {', '.join(unknown)}; there are {', '.join(METHODS)}")
+    if unknown := [str(name) for name in names if not (isinstance(name, str) and name in METHODS)]:
+        raise ValueError(f"unknown methods {', '.join(unknown):.200}; there are {', '.join(METHODS)}")
+
+
+def check_experiment(experiment: Experiment) -> None:
+    """Refuses a task that there is not, before any of its pictures is read.
+
+    Raises:
+        ValueError: with the remedy.
+    """
+    kind = find_operator(experiment.operator)
+    parameters = own_parameters(kind, {"fraction": experiment.fraction})
+    check_task(experiment.sizes(), kind, parameters, experiment.noise_std)
 
 
 def read_experiment(name: str) -> Experiment:
@@ -90,10 +126,9 @@ def read_experiment(name: str) -> Experiment:
         names = sorted({file.stem for place in places for file in place.glob("*.json")})
         raise FileNotFoundError(f"no experiment {name}; there are {', '.join(names)}, or give the path of a JSON file")
     try:
-        said: dict[str, Any] = json.loads(found.read_text())
-        said = {key: tuple(value) if isinstance(value, list) else value for key, value in said.items()}
+        said: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in read_json(found).items()}
         return Experiment(**said)
-    except (TypeError, AttributeError, json.JSONDecodeError) as error:
+    except (TypeError, ValueError) as error:
         raise ValueError(f"{found} is no experiment: {error}") from None
 
 

@@ -5,20 +5,19 @@ The files of what is finished belong in git, so that another machine may add a m
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from emlib.data.pixels import from_pixels, to_pixels
 from emlib.experiments.base import Outcome
 from emlib.runs.record import write_result
 from emlib.runs.task import Task
-from emlib.runtime.files import atomic_file
+from emlib.runtime.files import read_json
+from emlib.runtime.tensors import load_tensors, write_tensors
 from emlib.viz.figures import save_grid
 
 if TYPE_CHECKING:
@@ -31,13 +30,35 @@ SHOWN = 10
 def keep_pictures(outcome: Outcome, samples: Tensor | None, task: Task, path: Path) -> None:
     """Writes the first pictures of everything, in bytes, for the figure."""
     shown = {"truth": task.held_out_truth, **outcome.rebuilt} | ({} if samples is None else {"samples": samples})
-    with atomic_file(path) as part:
-        save_file({name: to_pixels(x[:SHOWN]).cpu().contiguous() for name, x in shown.items()}, part)
+    write_tensors(path, {name: to_pixels(x[:SHOWN]) for name, x in shown.items()})
 
 
 def kept_pictures(path: Path) -> dict[str, Tensor]:
     """What :func:`keep_pictures` wrote, by its name: [SHOWN, C, H, W] on [-1, 1]."""
-    return {name: from_pixels(x) for name, x in load_file(path).items()}
+    return {
+        name: from_pixels(x)
+        for name, x in load_tensors(path, "delete it and its .json, and the same command makes both anew")[0].items()
+    }
+
+
+def read_part(file: Path) -> dict[str, Any]:
+    """What a finished method left: its rows, its task and where it ran.
+
+    Raises:
+        ValueError: if it is damaged, with the remedy.
+    """
+    try:
+        part = read_json(file)
+        rows = part["rows"]
+        if not (isinstance(rows, list) and rows and all(isinstance(row, dict) for row in rows)):
+            raise ValueError("it has no rows")
+        if not (isinstance(part["task"], dict) and isinstance(part["commit"], str)):
+            raise ValueError("its task or its commit is missing")
+        if not all(isinstance(row.get("seconds"), (int, float)) for row in rows):
+            raise ValueError("a row does not say its seconds")
+    except (ValueError, KeyError) as error:
+        raise ValueError(f"{file} is no finished method ({error}); delete it, and the same command runs it") from None
+    return dict(part)
 
 
 def gather(experiment: Experiment, name: str, kept: Path, out: Path, command: str) -> list[str]:
@@ -59,7 +80,7 @@ def gather(experiment: Experiment, name: str, kept: Path, out: Path, command: st
         for seed in experiment.seeds
         for method in experiment.methods
     ]
-    parts = [json.loads(file.read_text()) for _, _, file in files if file.is_file()]
+    parts = [read_part(file) for _, _, file in files if file.is_file()]
     missing = [f"{method} (seed {seed})" for method, seed, file in files if not file.is_file()]
     if parts:
         task = {key: value for key, value in parts[0]["task"].items() if key != "seed"}

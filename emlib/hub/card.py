@@ -69,7 +69,7 @@ def _kept(notes: Mapping[str, str]) -> dict[str, Any]:
     """The settings that are kept with the weights: those of a run of EM, and the data set of any training."""
     try:
         return {**json.loads(notes.get("settings", "{}")), **({"data": notes["data"]} if "data" in notes else {})}
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         raise ValueError(f"the note 'settings' is no JSON object: {notes['settings'][:80]!r}") from None
 
 

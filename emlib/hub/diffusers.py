@@ -2,10 +2,8 @@ r"""The sizes of our U-Net in the words of diffusers' ``UNet2DModel``, and back;
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -67,6 +65,10 @@ FIXED: dict[str, tuple[Any, ...]] = {
 """Where our network has no choice: what it is, and other names for the same."""
 
 
+MOST = 2**16
+"""Of widths, blocks and groups: no network that fits anywhere has more."""
+
+
 SCHEDULE: dict[str, tuple[Any, ...]] = {
     "num_train_timesteps": (1000,),
     "beta_start": (1e-4,),
@@ -90,21 +92,6 @@ AVERAGED = {"decay", "inv_gamma", "min_decay", "optimization_step", "power", "up
 
 OLD_NAMES = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 """Parts of an attention block, as they were called before diffusers 0.15."""
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Reads a JSON object.
-
-    Raises:
-        ValueError: if the file holds something else.
-    """
-    try:
-        said = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:  # no JSON, no text, or brackets without end
-        raise ValueError(f"{path} is no JSON file: {error}") from None
-    if not isinstance(said, dict):
-        raise ValueError(f"{path} holds no JSON object, but {type(said).__name__}")
-    return said
 
 
 def check_schedule(said: Mapping[str, Any], where: str) -> None:

@@ -6,10 +6,15 @@ EMDiffusion takes for its upper bound (appendix A).
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Mapping
+import socket
+import threading
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 import torch
 from safetensors import SafetensorError
@@ -17,8 +22,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from emlib.hub.card import model_card
-from emlib.hub.diffusers import check_schedule, from_sizes, read_json, renamed, to_sizes
-from emlib.runtime.files import atomic_folder, write_json
+from emlib.hub.diffusers import check_schedule, from_sizes, renamed, to_sizes
+from emlib.runtime.files import atomic_folder, read_json, write_json
 from emlib.unet import UNet, load_unet
 
 CONFIG, WEIGHTS, PICKLED = "config.json", "diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin"
@@ -67,8 +72,11 @@ def _load(find: Find) -> UNet:
     with torch.device("meta"):
         model = UNet(to_sizes(read_json(config), str(config)))
     file = _found(find(f"{inside}{WEIGHTS}", f"{inside}{PICKLED}"))
+    state = _tensors(file)
+    if odd := [name for name, x in state.items() if not x.is_floating_point()]:
+        raise ValueError(f"{file} holds {state[odd[0]].dtype} as {odd[0]}, which are no weights; take another file")
     try:
-        model.load_state_dict(renamed(_tensors(file)), assign=True)
+        model.load_state_dict(renamed(state), assign=True)
     except RuntimeError as error:
         why = " ".join(str(error).split())
         raise ValueError(f"{file} does not hold the network that {config} describes: {why[:500]}") from None
@@ -104,11 +112,14 @@ def _at_hub(repo: str) -> Find:
             f"with diffusers), or name a folder with its {CONFIG} and {WEIGHTS}"
         ) from None
 
+    answers = _answers()
+
     def find(*names: str, needed: bool = True) -> Path | None:
         reached = True
         for name in names:
             try:
-                return Path(hf_hub_download(repo, name))
+                with _offline(not answers):  # its client would ask again and again, for most of a minute
+                    return Path(hf_hub_download(repo, name))
             except LocalEntryNotFoundError:  # neither fetched before nor to be fetched now
                 reached = False
             except EntryNotFoundError:
@@ -129,6 +140,41 @@ def _at_hub(repo: str) -> Find:
         return None
 
     return find
+
+
+PATIENCE = 3.0
+"""Seconds for the hub to answer, before only what was fetched earlier is looked for."""
+
+
+def _answers() -> bool:
+    """Whether the hub can be reached; through a proxy, which only its client knows how to ask, it is taken to be."""
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE or getproxies():
+        return not constants.HF_HUB_OFFLINE
+    place, heard = urlsplit(constants.ENDPOINT), list[bool]()
+
+    def ask() -> None:
+        with contextlib.suppress(OSError), socket.create_connection((place.hostname, place.port or 443), PATIENCE):
+            heard.append(True)
+
+    asking = threading.Thread(target=ask, daemon=True)  # a name server may take longer than any patience
+    asking.start()
+    asking.join(PATIENCE)
+    return bool(heard)
+
+
+@contextlib.contextmanager
+def _offline(really: bool) -> Iterator[None]:
+    """Has the hub's client look at what it has fetched before and nothing else."""
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = before or really
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
 
 
 def _tensors(file: Path) -> dict[str, Tensor]:

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from emlib.data.datasets import data_dir
 from emlib.metrics.frechet import frechet_distance
 from emlib.metrics.image import check_pair
-from emlib.runtime.files import read_tensors
+from emlib.runtime.tensors import read_tensors
 
 ALEXNET_FILE = "alexnet-owt-7be5be79.pth"
 """What torchvision calls its checkpoint, and so PyTorch's cache."""

@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.linalg
 import torch
 from torch import Tensor
 
@@ -69,12 +68,14 @@ def distance(a: Statistics, b: Statistics) -> float:
     Raises:
         ValueError: if the two have other features.
     """
+    from scipy import linalg  # takes its time, and nothing else here needs it
+
     if a.mean.shape != b.mean.shape:
         raise ValueError(f"features must be the same, got {len(a.mean)} and {len(b.mean)} of them")
     mean_a, mean_b, cov_a, cov_b = a.mean.numpy(), b.mean.numpy(), a.cov.numpy(), b.cov.numpy()
     # |m_a - m_b|^2 + tr(S_a + S_b - 2 (S_a S_b)^(1/2))
     # The trace of the root is the sum of the roots of the eigenvalues, also where a feature never varies.
-    root = np.sqrt(scipy.linalg.eigvals(cov_a @ cov_b).real.clip(min=0)).sum()
+    root = np.sqrt(linalg.eigvals(cov_a @ cov_b).real.clip(min=0)).sum()
     return float(np.square(mean_a - mean_b).sum() + np.trace(cov_a + cov_b) - 2 * root)
 
 

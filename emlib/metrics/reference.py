@@ -3,13 +3,13 @@ r"""Fréchet distances to a set of real pictures: which can be had, and the real
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 from tqdm import tqdm
 
@@ -18,7 +18,7 @@ from emlib.data.decode import datasets_dir
 from emlib.data.pixels import from_pixels, to_pixels
 from emlib.metrics import alexnet, fid
 from emlib.metrics.frechet import Statistics, distance, merged, statistics
-from emlib.runtime.files import atomic_file, read_tensors
+from emlib.runtime.tensors import read_tensors, write_tensors
 
 BATCH = 128
 """Pictures that a network of features sees at a time."""
@@ -129,9 +129,11 @@ def real_statistics(feature: Feature, data: Split, first: int, last: int, device
         return _read(path, about)
     name = f"real pictures {first}-{last}"
     found = _statistics(feature, _pixels(data, first, last), last - first, name, device)
-    with atomic_file(path) as part:
-        tensors = {"n": torch.tensor(found.n), "mean": found.mean, "scatter": found.scatter}
-        save_file(tensors, part, metadata={"statistics": json.dumps(about)})
+    tensors = {"n": torch.tensor(found.n), "mean": found.mean, "scatter": found.scatter}
+    try:
+        write_tensors(path, tensors, {"statistics": json.dumps(about)})
+    except OSError as error:  # a full or read-only folder of data sets loses nothing but time
+        warnings.warn(f"statistics of the real pictures were not kept for the next time: {error}", stacklevel=2)
     return found
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import scipy.signal
 import torch
 from torch import Tensor
 
@@ -36,5 +35,7 @@ class Identity(Operator):
 
     def prefiltered(self, y: Tensor, noise_std: float) -> Tensor:
         """The Wiener filter of each picture in windows of 3 x 3 pixels (scipy), which is told the noise's variance."""
-        filtered = [scipy.signal.wiener(x, 3, noise_std**2 or None) for x in y.flatten(0, 1).cpu().numpy()]
+        from scipy import signal  # takes its time, and nothing else here needs it
+
+        filtered = [signal.wiener(x, 3, noise_std**2 or None) for x in y.flatten(0, 1).cpu().numpy()]
         return torch.stack([torch.from_numpy(x) for x in filtered]).view_as(y).to(y)

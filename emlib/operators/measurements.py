@@ -17,8 +17,9 @@ from emlib.diffusion import check_images
 from emlib.operators.base import Operator
 from emlib.operators.checking import check_measurements, check_noise_std
 from emlib.operators.registry import KINDS
-from emlib.runtime.files import atomic_file, read_tensors
+from emlib.runtime.files import atomic_file
 from emlib.runtime.rng import randn, streams
+from emlib.runtime.tensors import read_tensors
 
 
 @dataclass(frozen=True)

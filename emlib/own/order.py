@@ -2,6 +2,7 @@ r"""What ``emlib restore`` is told, and what it finds: pictures on one scale, ga
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -68,9 +69,10 @@ class Order:
             raise ValueError(f"the noise's standard deviation must be 0 or more, got {self.noise}")
         if self.draws is not None and self.draws < 2:
             raise ValueError(f"a mean and its uncertainty take at least two draws, got {self.draws}")
-        inside = self.out.resolve()
+        inside = Path(os.path.realpath(self.out))
         for place in filter(None, (self.broken, self.clean, self.masks, self.truth)):
-            if inside == place.resolve() or inside in place.resolve().parents or place.resolve() in inside.parents:
+            real = Path(os.path.realpath(place))
+            if inside == real or inside in real.parents or real in inside.parents:
                 raise ValueError(f"{self.out} and {place} lie in one another; name another folder with --out")
 
     def about(self) -> dict[str, Any]:

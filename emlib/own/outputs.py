@@ -2,6 +2,7 @@ r"""What an order leaves in its folder: pictures under their own names, the prio
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -15,6 +16,7 @@ from emlib.own.report import sentences, write_report
 from emlib.own.restore import Done
 from emlib.own.writing import write_picture
 from emlib.runs.record import write_result
+from emlib.runtime.places import try_folder
 from emlib.unet import UNet, save_unet
 
 
@@ -38,6 +40,23 @@ def write_all(done: Done, command: str = "emlib.own.restore", seconds: float = 0
     yield out / "result.json"
     write_report(out / "report.html", done, command, truth)
     yield out / "report.html"
+
+
+NAMES = ("repaired", "draw", "prior.safetensors", "result.json", "report.html")
+"""What an order leaves, beside its run."""
+
+
+def try_order(out: Path) -> None:
+    """Refuses a folder that cannot be written to, or that holds something else under the names of :data:`NAMES`.
+
+    Raises:
+        ValueError: with the remedy.
+    """
+    try_folder(out)
+    if (out / "run").is_dir():
+        return
+    if strange := [name for name in NAMES if os.path.lexists(out / name)]:
+        raise ValueError(f"{out / strange[0]} is there already and no run of restore's made it; name another --out")
 
 
 def _written(folder: Path, picture: Picture, x: Tensor, done: Done) -> Path:

@@ -2,7 +2,6 @@ r"""How much of an order fits into its minutes: squares to learn from, network, 
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import asdict, dataclass, replace
 from functools import cache
@@ -13,7 +12,7 @@ from emlib.own.repair import FINER, solver_steps, squares
 from emlib.planning.budgets import BUDGETS, timed_here
 from emlib.planning.minutes import Plan, plan_minutes
 from emlib.runs.presets import Preset, preset
-from emlib.runtime.files import write_json
+from emlib.runtime.files import read_json, write_json
 
 OVERLAP = 4
 """Squares that each pixel lies in, on average, where squares are plenty."""
@@ -98,8 +97,11 @@ def kept(folder: Path) -> OwnPlan | None:
     file = folder / "plan.json"
     if not file.is_file():
         return None
-    said = json.loads(file.read_text())
-    return OwnPlan(**{**said, "em": Plan(**said["em"])})
+    try:
+        said = read_json(file)
+        return OwnPlan(**{**said, "em": Plan(**said["em"])})
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"{file} is no plan ({error}); delete {folder}, and the same command begins anew") from None
 
 
 def keep(plan: OwnPlan, folder: Path) -> None:

@@ -6,6 +6,7 @@ As a generator, like EM itself: it yields what EM yields, and at the end :class:
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -13,7 +14,6 @@ from itertools import islice
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from emlib.diffusion import Eps, draw
@@ -33,8 +33,8 @@ from emlib.posterior import mmps
 from emlib.runs.presets import Preset
 from emlib.runs.progress import until
 from emlib.runtime.device import pick_device
-from emlib.runtime.files import atomic_file
 from emlib.runtime.precision import quick
+from emlib.runtime.tensors import load_tensors, write_tensors
 from emlib.schedule import Schedule, linear_schedule
 
 FILTERED = 200
@@ -71,7 +71,7 @@ class Done:
 
     def repaired(self, i: int) -> tuple[Tensor, Tensor, Tensor]:
         """Mean, standard deviation and one draw of a picture, [C, H, W] each on [-1, 1]."""
-        kept = load_file(self.repairs[i])
+        kept, _ = load_tensors(self.repairs[i], "delete it, and the same command draws it again")
         return kept["mean"], kept["std"], kept["draw"]
 
     def filtered(self, i: int) -> Tensor:
@@ -91,17 +91,21 @@ def restore(order: Order) -> Iterator[Progress | Iteration | Done]:
     """
     begin, device = time.perf_counter(), pick_device()
     found, folder = find(order), order.out / "run"
-    RunFolder(folder).claim({**order.about(), "pictures": [p.name for p in found.pictures]})
-    plan = planning.kept(folder)
-    if plan is None:
-        plan = planning.make_plan(order, found, device, begin)
+    keep, about = RunFolder(folder), {**order.about(), "pictures": [p.name for p in found.pictures]}
+    keep.refuse_others({**dict.fromkeys(keep.settings()), **about})
+    before = planning.kept(folder)
+    plan = before or planning.make_plan(order, found, device, begin)  # which may find the time too short
+    keep.hold()
+    keep.claim(about)
+    if before is None:
         planning.keep(plan, folder)
-    return _restore(order, found, plan, folder, device, begin)
+    return _restore(order, found, plan, keep, device, begin)
 
 
 def _restore(
-    order: Order, found: Found, plan: OwnPlan, folder: Path, device: str, begin: float
+    order: Order, found: Found, plan: OwnPlan, keep: RunFolder, device: str, begin: float
 ) -> Iterator[Progress | Iteration | Done]:
+    folder = order.out / "run"  # held by `keep` until the end
     schedule, p = linear_schedule().to(device), plan.sizes(found.y[0].shape[0])
     y, kept, asked = _squares(found, plan, order.seed)
     m = measurements(list(y), list(kept), found.noise_std, range(len(y)), found.frame).on(device)
@@ -196,6 +200,17 @@ def _judged(
     return Judgement({**ours, **errors}, strengths)
 
 
+def whole(file: Path) -> bool:
+    """Whether the draws of a picture are there; damaged ones are drawn again."""
+    if not file.is_file():
+        return False
+    try:
+        return {"mean", "std", "draw"} <= load_tensors(file, "so its picture is repaired again")[0].keys()
+    except ValueError as error:
+        warnings.warn(str(error), stacklevel=2)
+        return False
+
+
 def _samples(prior: Eps, schedule: Schedule, found: Found, plan: OwnPlan, device: str) -> Tensor:
     shape = (found.y[0].shape[0], plan.side, plan.side)
     return torch.cat([x.cpu() for x in draw(prior, schedule, shape, SHOWN, 25, eta=1.0, device=device)])
@@ -212,7 +227,7 @@ def _repaired(
 ) -> Iterator[Progress]:
     """Draws of every picture, with all that was seen; what is on disk already is not drawn again."""
     done.repairs = {i: folder / "repaired" / f"{i:05d}.safetensors" for i in range(len(found.y))}
-    left = [i for i, file in done.repairs.items() if not file.is_file()]
+    left = [i for i, file in done.repairs.items() if not whole(file)]
     ready = len(found.y) - len(left)
     yield Progress(p.em.iterations + 1, "repairs", ready, len(found.y))
     how = (
@@ -227,9 +242,8 @@ def _repaired(
         p.em.e_batch,
     )
     for i, x in draws(prior, schedule, found.y, found.seen, left, *how):
-        with atomic_file(done.repairs[i]) as part:
-            # partners lie on either side of their mean, which costs no degree of freedom
-            std = x.std(0, correction=0)
-            save_file({"mean": x.mean(0), "std": std, "draw": x[0].contiguous()}, part)
+        # partners lie on either side of their mean, which costs no degree of freedom
+        std = x.std(0, correction=0)
+        write_tensors(done.repairs[i], {"mean": x.mean(0), "std": std, "draw": x[0]})
         ready += 1
         yield Progress(p.em.iterations + 1, "repairs", ready, len(found.y))

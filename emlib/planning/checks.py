@@ -21,7 +21,10 @@ from emlib.metrics import alexnet
 from emlib.planning.cost import Stage
 from emlib.planning.memory import disk_need, gigabytes, memory_needs
 from emlib.runs.job import Job, check_names
-from emlib.runtime.distributed import ranks
+from emlib.runs.outputs import try_result
+from emlib.runtime.distributed import as_the_first, ranks
+from emlib.runtime.locks import FolderInUse, held_elsewhere
+from emlib.runtime.places import existing, try_folder
 
 KNOWN = {"embedded": 10_000, "cifar10": 50_000}
 """Pictures of the data sets that are known by name."""
@@ -64,6 +67,7 @@ def checks(job: Job, stages: list[Stage], device: str) -> Iterator[Check]:
     yield _shared_out(job)
     yield _data(job)
     yield _run_folder(job)
+    yield _outputs(job)
     yield _disk(job, stages)
     yield from _memory(job, stages, device)
     yield from _packages(job, device)
@@ -80,15 +84,16 @@ def refuse(found: Iterator[Check]) -> None:
     Raises:
         ValueError: naming all that is missing.
     """
-    if lacking := [check.said for check in found if not check.ok and check.without == "stops"]:
-        raise ValueError("; ".join(lacking))
+    lacking = [check.said for check in found if not check.ok and check.without == "stops"]
+    if as_the_first(float(bool(lacking))) or lacking:
+        raise ValueError("; ".join(lacking) or "the first process cannot start")
 
 
 def _tried(name: str, work: Callable[[], object], said: str) -> Check:
     """A check that another part of the library makes, by raising ValueError or not."""
     try:
         work()
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, OSError) as error:
         return Check(name, False, str(error))
     return Check(name, True, said)
 
@@ -138,28 +143,39 @@ def _enough(root: Path, parts: Sequence[int], job: Job) -> None:
 def _run_folder(job: Job) -> Check:
     keep = RunFolder(job.folder)
     try:
+        try_places(lambda: try_folder(job.folder, "name another --folder"))
         keep.refuse_others(job.known(), free_to_change(job.settings))
+        done = keep.finished()
     except ValueError as error:
         return Check("run folder", False, str(error))
-    there = _existing(job.folder)
-    if not (there.is_dir() and os.access(there, os.W_OK)):
-        return Check("run folder", False, f"{there} is no folder that can be written to; name another --folder")
+    if ranks().world == 1 and held_elsewhere(job.folder):  # several processes would see each other
+        return Check("run folder", False, str(FolderInUse(job.folder, "another run")))
     if not keep.settings():
         return Check("run folder", True, f"{job.folder} is free")
-    done = sorted(job.folder.glob("prior_*.safetensors"))
-    last = f"EM iteration {int(done[-1].stem.split('_')[1])}" if done else "its first training"
+    last = f"EM iteration {done[-1]}" if done else "its first training"
     return Check("run folder", True, f"{job.folder} holds this run, which goes on after {last}")
 
 
-def _existing(path: Path) -> Path:
-    """The path, or the nearest folder above it that exists."""
-    path = path.absolute()
-    return next(place for place in (path, *path.parents) if place.exists())
+def _outputs(job: Job) -> Check:
+    """Whether all that is written beside the run folder can be."""
+
+    def tried() -> None:
+        try_result(job.out, "em", ".png")
+        if job.board is not None:
+            try_folder(job.board, "name another --tensorboard")
+
+    return _tried("places to write", lambda: try_places(tried), f"{job.out}, with its picture beside it")
+
+
+def try_places(work: Callable[[], None]) -> None:
+    """Has the first process alone try them, as several would find each other's trials."""
+    if ranks().first:
+        work()
 
 
 def _disk(job: Job, stages: list[Stage]) -> Check:
     there = sum(file.stat().st_size for file in job.folder.rglob("*") if file.is_file())
-    need, free = max(0, disk_need(job, stages) - there), shutil.disk_usage(_existing(job.folder)).free
+    need, free = max(0, disk_need(job, stages) - there), shutil.disk_usage(existing(job.folder)).free
     said = f"{gigabytes(need)} needed in {job.folder}, {gigabytes(free)} free"
     return Check("disk", need <= free, said + ("" if need <= free else "; name a --folder on a larger disk"))
 

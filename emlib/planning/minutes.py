@@ -8,7 +8,6 @@ Nobody knows beforehand how many updates an hour on their machine is. So the mac
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -23,7 +22,7 @@ from emlib.planning.checks import FACES, KNOWN
 from emlib.posterior import GPU_BATCH
 from emlib.runs.presets import Preset
 from emlib.runtime.durations import short_duration
-from emlib.runtime.files import write_json
+from emlib.runtime.files import read_json, write_json
 
 E_SHARE = 0.3
 """Share of the time for E-steps: with fewer observations a prior learns them by heart, with fewer updates it learns
@@ -59,6 +58,16 @@ class Plan:
     samples: int
     seconds: dict[str, float]
     iterations: int | None = None
+
+    def __post_init__(self) -> None:
+        """It may come from a file, where anything may stand."""
+        numbers = (self.minutes, self.observations, self.first, self.between, self.last, self.samples)
+        if bad := [x for x in numbers if isinstance(x, bool) or not isinstance(x, (int, float)) or not x >= 0]:
+            raise ValueError(f"a plan takes numbers of 0 or more, got {bad[0]!r:.80}")
+        if self.budget not in [budget.name for budget in BUDGETS]:
+            raise ValueError(f"unknown network {self.budget!r:.80}")
+        if not isinstance(self.seconds, dict) or not {"scores"} <= self.seconds.keys():
+            raise ValueError("a plan says how long each part takes, and this one does not")
 
     @property
     def row(self) -> Budget:
@@ -125,8 +134,8 @@ def plan_minutes(
     Raises:
         ValueError: if the time does not suffice for the smallest network.
     """
-    if not minutes > 0:
-        raise ValueError(f"--minutes takes a number above 0, got {minutes}")
+    if not 0 < minutes <= LONGEST:
+        raise ValueError(f"--minutes takes a number above 0, got {minutes}; up to {LONGEST:,}, which are two years")
     rows = [replace(budget, iterations=iterations or budget.iterations) for budget in BUDGETS]
     fitting = [budget for budget in rows if not p.size % budget.unet.stride]
     if not fitting:
@@ -177,6 +186,10 @@ def observations_there(name: str) -> int:
     return part_sizes(len(pictures_below(Path(name))))[1]
 
 
+LONGEST = 1_000_000
+"""Minutes that are planned for."""
+
+
 PLAN_FILE = "plan.json"
 """The plan in a run's folder: what is given again goes on with it, however fast the machine is that day."""
 
@@ -184,7 +197,12 @@ PLAN_FILE = "plan.json"
 def kept_plan(folder: Path) -> Plan | None:
     """The plan of a run that has begun, if it has."""
     file = folder / PLAN_FILE
-    return Plan(**json.loads(file.read_text())) if file.is_file() else None
+    if not file.is_file():
+        return None
+    try:
+        return Plan(**read_json(file))
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{file} is no plan ({error}); delete {folder}, and the same command begins anew") from None
 
 
 def keep_plan(plan: Plan, folder: Path) -> None:

@@ -16,6 +16,9 @@ from emlib.posterior import find_sampler
 from emlib.runs.presets import Preset, preset
 from emlib.runs.task import check_task
 
+MOST = 10**6
+"""Of iterations, and of pictures in a batch: more is a slip of the pen."""
+
 STARTS = ("clean", "gaussian", "preprocessed")
 """What EM may begin with, beside a folder of pictures."""
 
@@ -93,6 +96,8 @@ def job_of(args: argparse.Namespace) -> Job:
     given = {name: value for name, value in given.items() if value is not None}
     if bad := [f"--{name.replace('_', '-')} must be at least 1, got {v}" for name, v in given.items() if v < 1]:
         raise ValueError("; ".join(bad))
+    if bad := [f"--{name.replace('_', '-')} takes up to {MOST}, got {v}" for name, v in given.items() if v > MOST]:
+        raise ValueError("; ".join(bad))
     p = replace(p, em=replace(p.em, seed=args.seed, **given))
     if args.start != "clean":  # what it starts from must not be learnt again and again
         p = replace(p, em=replace(p.em, clean_copies=0))
@@ -116,8 +121,20 @@ def check_names(job: Job) -> None:
             rules.check(job.scale, probe)
         else:
             scale_of(job.scale)
+    else:
+        check_scale(job.scale)  # it has no meaning, but must not be nonsense
     if job.start not in STARTS and not Path(job.start).is_dir():
         raise ValueError(f"unknown start {job.start!r}; there are {', '.join(STARTS)}, or a folder of pictures")
+
+
+def check_scale(word: str) -> None:
+    """Refuses what no sampler would take as its guidance scale.
+
+    Raises:
+        ValueError: if it is neither a rule nor a number above 0.
+    """
+    if word not in rules.RULES:
+        scale_of(word)
 
 
 def scale_of(word: str) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import shlex
@@ -13,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from emlib.runtime.files import write_json
+from emlib.runtime.files import read_json, write_json
 
 
 def provenance() -> dict[str, Any]:
@@ -93,9 +92,14 @@ def read_result(path: str | Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"no recorded run at {path}; data/results/README.md lists the command for each")
     try:
-        record = json.loads(path.read_text())
-    except json.JSONDecodeError as error:
+        record = dict(read_json(path))
+    except ValueError as error:
         raise ValueError(f"{path} is no recorded run: {error}") from None
     if missing := {"experiment", "settings", "rows"} - set(record):
         raise ValueError(f"{path} is no recorded run: it lacks {', '.join(sorted(missing))}")
+    rows = record["rows"]
+    if not isinstance(record["settings"], dict) or not isinstance(rows, list):
+        raise ValueError(f"{path} is no recorded run: its settings are no object or its rows are no list")
+    if not all(isinstance(row, dict) for row in rows):
+        raise ValueError(f"{path} is no recorded run: a row is no object of numbers by their names")
     return record

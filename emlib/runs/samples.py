@@ -7,13 +7,13 @@ interruptions; shards are kept as bytes, 150 MB for 50,000 pictures of CIFAR-10'
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 from PIL import Image
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor, nn
 
 from emlib.data.datasets import Split
@@ -22,11 +22,16 @@ from emlib.diffusion import Eps, draw
 from emlib.posterior import BLOCK
 from emlib.runtime.distributed import ranks, wait_for_all
 from emlib.runtime.files import atomic_file
+from emlib.runtime.tensors import load_tensors, write_tensors
 from emlib.schedule import Schedule
 from emlib.unet import UNet
 
 SHARD = 256
 """Pictures in a file, drawn by one process; a multiple of BLOCK, so that batches of a shard are too."""
+
+
+REMEDY = "delete it, and the same command draws it again"
+"""What to do about a damaged shard."""
 
 
 SHOWN = 100
@@ -81,7 +86,7 @@ def draw_shards(
         ValueError: if the prior's pictures are no numbers.
     """
     batch = -(-batch // BLOCK) * BLOCK
-    missing = [first for first in range(0, count, SHARD) if _held(folder, first) < min(SHARD, count - first)]
+    missing = [first for first in range(0, count, SHARD) if _held(folder, first, shape) < min(SHARD, count - first)]
     wait_for_all()  # all have looked before any draws, so that their lists agree
     # the last shard ends with a whole block too
     mine = {missing[i]: min(SHARD, -(-(count - missing[i]) // BLOCK) * BLOCK) for i in ranks().share(len(missing))}
@@ -93,34 +98,40 @@ def draw_shards(
             drawn.append(to_pixels(x).cpu())
             done += len(x)
             if sum(map(len, drawn)) == size:  # kept before anyone hears of it
-                with atomic_file(_shard(folder, first)) as part:
-                    save_file({"x": torch.cat(drawn)}, part)
+                write_tensors(_shard(folder, first), {"x": torch.cat(drawn)})
             yield done, total
 
 
 def read_shards(folder: Path, count: int) -> Iterator[Tensor]:
     """The first ``count`` pictures that :func:`draw_shards` has drawn, as bytes [b, C, H, W], a shard at a time."""
     for first in range(0, count, SHARD):
-        yield load_file(_shard(folder, first))["x"][: count - first]
+        yield load_tensors(_shard(folder, first), REMEDY)[0]["x"][: count - first]
 
 
 def _shard(folder: Path, first: int) -> Path:
     return folder / "samples" / f"{first:06d}.safetensors"
 
 
-def _held(folder: Path, first: int) -> int:
-    """How many pictures the shard that begins with ``first`` has, 0 if it is not there."""
+def _held(folder: Path, first: int, shape: tuple[int, int, int]) -> int:
+    """How many pictures the shard that begins with ``first`` has, 0 if it is not there or damaged."""
     path = _shard(folder, first)
     if not path.is_file():
         return 0
-    with safe_open(path, framework="pt") as file:
-        return file.get_slice("x").get_shape()[0]
+    try:
+        x = load_tensors(path, "so it is drawn again")[0].get("x", torch.empty(0))
+        if x.dtype != torch.uint8 or tuple(x.shape[1:]) != shape:
+            raise ValueError(f"{path} holds no samples of {shape} in bytes, so it is drawn again")
+    except ValueError as error:
+        warnings.warn(str(error), stacklevel=2)
+        return 0
+    return len(x)
 
 
 def save_tile(batches: Iterator[Tensor], path: Path) -> None:
     """Writes pictures, bytes [b, C, H, W], as one PNG with ten in a row."""
-    from emlib.viz.figures import tile
+    from emlib.viz.figures import MARK, tile
 
-    sheet = tile(from_pixels(torch.cat(list(batches))), 10)
+    sheet, about = tile(from_pixels(torch.cat(list(batches))), 10), PngInfo()
+    about.add_text("Software", MARK)
     with atomic_file(path) as part:
-        Image.fromarray(sheet).save(part, format="PNG")
+        Image.fromarray(sheet).save(part, format="PNG", pnginfo=about)

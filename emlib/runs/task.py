@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from emlib.data.datasets import load
-from emlib.operators import Measurements, Operator, check_noise_std, find_operator, measure
+from emlib.operators import Measurements, Operator, PixelMask, check_noise_std, find_operator, measure
 from emlib.operators.registry import own_parameters
 from emlib.runs.presets import Preset
 
@@ -43,6 +43,23 @@ class Task:
         return replace(self, measurements=self.measurements.on(device), held_out=self.held_out.on(device))
 
 
+SEEDS = 2**32
+"""Seeds lie below this, so that what is made of one fits into torch's generators."""
+
+LOUDEST = 1000.0
+"""Most noise that is taken for meant, where pictures lie on [-1, 1]."""
+
+
+def check_seed(seed: object) -> None:
+    """Refuses what is no seed.
+
+    Raises:
+        ValueError: naming it.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < SEEDS:
+        raise ValueError(f"a seed is a whole number from 0 to {SEEDS - 1}, got {seed!r:.80}")
+
+
 def check_task(
     preset: Preset, operator: str | type[Operator], parameters: Mapping[str, float], noise_std: float
 ) -> Measurements:
@@ -61,10 +78,19 @@ def check_task(
         ValueError: if a value is out of range or a name unknown.
     """
     check_noise_std(noise_std)
+    if noise_std > LOUDEST:
+        raise ValueError(
+            f"noise_std is on the scale of pictures on [-1, 1], so {noise_std:g} is too much; see --noise-std"
+        )
     kind = find_operator(operator) if isinstance(operator, str) else operator
     if kind.identity and noise_std == 0:
         raise ValueError("the noise task without noise leaves nothing to do; set noise_std, for example 0.2")
     A = kind.for_pictures(1, preset.size, 0, 0, **own_parameters(kind, parameters))
+    if isinstance(A, PixelMask) and not 0 < (shown := A.mask.mean().item()) < 1:
+        hidden = "no" if shown else "every"
+        raise ValueError(
+            f"a fraction of {parameters['fraction']:g} hides {hidden} pixel of {preset.size} x {preset.size}"
+        )
     return measure(torch.zeros(1, preset.unet.in_channels, preset.size, preset.size), A, noise_std, 0)
 
 

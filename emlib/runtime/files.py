@@ -2,45 +2,49 @@
 
 from __future__ import annotations
 
+import glob
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-from torch import Tensor
-
-
-@contextmanager
-def locked(path: str | Path) -> Iterator[None]:
-    """Lets one process at a time into a block with this file's name; a process that dies lets the next one in.
-
-    Raises:
-        OSError: if the file cannot be made, or its file system knows no locks.
-    """
-    import fcntl  # Linux and macOS alone have it, and nothing else here needs it
-
-    with Path(path).open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
 
 @contextmanager
 def atomic_file(path: str | Path) -> Iterator[Path]:
-    """Gives a place to write to, which takes the name ``path`` only once all is written.
+    """Gives a place to write to, which takes the name ``path`` only once all is written and on the disk.
 
-    A run that is stopped halfway thus never leaves half a file behind. The folder is made.
+    A run that is stopped halfway thus never leaves half a file under that name. The folder is made. What a killed
+    process left of the same file goes with the next writing of it.
     """
-    path = Path(path)
+    path = Path(os.path.realpath(path))  # a link stays one, and what it leads to is written
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
+    for old in path.parent.glob(f"{glob.escape(path.name)}.*.part"):
+        if not _alive(old.name.split(".")[-2]):
+            old.unlink(missing_ok=True)
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")  # two processes may write the same file at once
     try:
         yield part
+        with part.open("r+b") as file:
+            os.fsync(file.fileno())
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _alive(number: str) -> bool:
+    """Whether a process of this number runs; what is no number is left alone."""
+    if not number.isdigit():
+        return True
+    try:
+        os.kill(int(number), 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
 
 
 @contextmanager
@@ -67,47 +71,25 @@ def write_json(path: str | Path, content: Any) -> None:
         part.write_text(json.dumps(content, indent=1) + "\n")
 
 
-def read_tensors(path: str | Path, kind: str) -> tuple[str, dict[str, Tensor]]:
-    """Reads a safetensors file of ours; no code in it is run.
+def read_json(path: str | Path, kind: type = dict) -> Any:
+    """Reads a JSON file.
 
     Args:
         path: the file.
-        kind: the note that such a file carries, "unet" or "measurements".
-
-    Returns:
-        The note, and the tensors by name.
+        kind: what it must hold, ``dict`` for an object or ``list``.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is no safetensors file or lacks the note.
+        ValueError: if it holds no JSON, or something else.
     """
-    notes = read_notes(path)
-    if kind not in notes:
-        raise ValueError(f"{path} carries no note {kind!r}, so emlib did not write it as such; name another file")
-    with _opened(path) as file:
-        return notes[kind], {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118, not a dict
-
-
-def read_notes(path: str | Path) -> dict[str, str]:
-    """The words kept in a safetensors file, such as the command that trained the network in it.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it is no safetensors file.
-    """
-    with _opened(path) as file:
-        return file.metadata() or {}
-
-
-@contextmanager
-def _opened(path: str | Path) -> Iterator[safe_open]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no file at {path}; check the path, or run the command that writes it")
     try:
-        with safe_open(path, framework="pt") as file:
-            yield file
-    except SafetensorError as error:
-        raise ValueError(
-            f"{path} is no safetensors file ({error}); nothing else is read, since it could run code"
-        ) from None
+        said = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:  # no JSON or no text, or nested a thousand times
+        raise ValueError(f"{path} is no JSON file: {error}") from None
+    if not isinstance(said, kind):
+        wanted = "object" if kind is dict else kind.__name__
+        raise ValueError(f"{path} holds no JSON {wanted}, but {type(said).__name__}")
+    return said

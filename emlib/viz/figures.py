@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
-import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from emlib.data.pixels import to_pixels
+from emlib.runtime.files import atomic_file
 
 
 def to_bytes(x: Tensor) -> np.ndarray:
@@ -41,13 +41,25 @@ def grid(rows: Mapping[str, Tensor], columns: int = 10) -> Figure:
     Args:
         rows: name of a row -> pictures [N, C, H, W] on [-1, 1]; the first ``columns`` are shown.
     """
+    return _filled(plt.figure(figsize=_size(rows)), rows, columns)
+
+
+def _size(rows: Mapping[str, Any]) -> tuple[float, float]:
+    return 8, 0.86 * len(rows)
+
+
+def _filled(fig: Figure, rows: Mapping[str, Tensor], columns: int) -> Figure:
     columns = min(columns, max(len(x) for x in rows.values()))
-    return strips({name: tile(x[:columns], columns) for name, x in rows.items()})
+    return _strips(fig, {name: tile(x[:columns], columns) for name, x in rows.items()})
 
 
 def strips(rows: Mapping[str, np.ndarray]) -> Figure:
     """Rows of pictures that are tiled already, bytes [H, W, 3], each with its name at the left."""
-    fig, axes = plt.subplots(len(rows), 1, figsize=(8, 0.86 * len(rows)), squeeze=False)
+    return _strips(plt.figure(figsize=_size(rows)), rows)
+
+
+def _strips(fig: Figure, rows: Mapping[str, np.ndarray]) -> Figure:
+    axes = fig.subplots(len(rows), 1, squeeze=False)
     for ax, (name, sheet) in zip(axes[:, 0], rows.items(), strict=True):
         ax.imshow(sheet, interpolation="nearest")
         ax.set_yticks([])
@@ -88,10 +100,29 @@ def curves(
     return cast(Figure, fig)
 
 
+MARK = "emlib, a grid of pictures"
+"""Stands in the files that :func:`save_grid` writes, so that no other picture is replaced by one."""
+
+KINDS = {".png": "Software", ".pdf": "Creator", ".svg": "Creator"}
+"""Endings of pictures of pictures, and where a file of this kind names what wrote it."""
+
+
 def save_grid(rows: Mapping[str, Tensor], path: Path) -> None:
-    """Writes rows of pictures, each with its name, to a file; draws without a screen."""
-    matplotlib.use("Agg")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fig = grid({name: x.cpu() for name, x in rows.items()})
-    fig.savefig(path, dpi=110, bbox_inches="tight", facecolor="white")
-    plt.close(fig)
+    """Writes rows of pictures, each with its name, to a file, whole or not at all; leaves the caller's figures alone.
+
+    Raises:
+        ValueError: if the file's ending is not one of :data:`KINDS`.
+    """
+    if path.suffix.lower() not in KINDS:
+        raise ValueError(f"{path} does not end in {' or '.join(KINDS)}, as a picture does; name another file")
+    # Not by pyplot, which would ask for a screen, or for a backend that is the caller's to choose.
+    fig = _filled(Figure(figsize=_size(rows)), {name: x.cpu() for name, x in rows.items()}, 10)
+    kind = path.suffix.lower()
+    with atomic_file(path) as part:
+        how: dict[str, Any] = {"format": kind[1:], "metadata": {KINDS[kind]: MARK}}
+        fig.savefig(part, dpi=110, bbox_inches="tight", facecolor="white", **how)
+
+
+def is_grid(path: Path) -> bool:
+    """Whether :func:`save_grid` wrote a file."""
+    return MARK.encode() in path.read_bytes()

@@ -1,0 +1,49 @@
+"""The scripts behind ``make reproduce`` and ``make validate``: what they compare, and what they say."""
+
+import nbformat
+import pytest
+from reproduce import TOLERANCE, compared
+from reproduce import main as reproduce
+from validate import main as validate
+
+
+def test_numbers_are_held_against_the_record_row_by_row():
+    row = {"method": "em-mmps", "by": "MMPS", "seed": 0, "PSNR": 22.0, "FD-AlexNet": 100.0, "seconds": 3.0}
+    recorded = {"rows": [row, {**row, "seed": 1}]}
+    near = {**row, "PSNR": 22.0 + 0.9 * TOLERANCE["PSNR"][0], "FD-AlexNet": 104.0, "seconds": 99.0}
+    assert [(column, well) for _, column, *_, well in compared(recorded, {"rows": [near]})] == [
+        ("PSNR", True),
+        ("FD-AlexNet", True),
+    ]
+    far = {**row, "PSNR": 21.8, "FD-AlexNet": float("nan")}
+    assert [well for *_, well in compared(recorded, {"rows": [far]})] == [False, False]
+    assert list(compared(recorded, {"rows": [{**row, "method": "another"}]})) == []
+
+
+def test_an_experiment_that_was_never_recorded_is_named(capsys):
+    assert reproduce(["no-such-table"]) == 2
+    assert "no recorded run at" in capsys.readouterr().err
+
+
+@pytest.fixture
+def notebook(tmp_path):
+    def write(*cells):
+        book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+        nbformat.write(book, tmp_path / "mine.ipynb")
+        return str(tmp_path / "mine.ipynb")
+
+    return write
+
+
+def test_a_notebook_that_runs_is_said_to(notebook, capsys, tmp_path):
+    assert validate([notebook("x = 1", "print(x)")]) == 0
+    assert capsys.readouterr().out == "mine.ipynb: every cell runs\n"
+    assert [file.name for file in tmp_path.iterdir()] == ["mine.ipynb"]
+
+
+def test_the_cell_that_failed_is_named_with_its_reason(notebook, capsys):
+    assert validate([notebook("x = 1", "# a look\nprint(x / 0)", "print(x)")]) == 1
+    said = capsys.readouterr().out
+    assert "mine.ipynb: 1 cell(s) failed, the first is" in said
+    assert "code cell 2 (# a look): ZeroDivisionError: division by zero" in said
+    assert validate(["absent.ipynb"]) == 1
