@@ -158,10 +158,12 @@ def head(chapter: str, link: Any) -> str:
         link: gives the address of another chapter from here.
     """
     entry = course()["chapters"][chapter]
+    seconds = seconds_to_run().get(chapter)
     needs = ", ".join(f'<a href="{link(other)}">{number(other)}</a>' for other in entry["needs"])
     facts = {
         "To read": in_minutes(minutes_to_read(text_of(chapter))),
-        "To run": f"{in_minutes(seconds_to_run()[chapter] / 60)} on a laptop",
+        # a chapter that is new has no time until `make times` has run it
+        "To run": "not timed yet" if seconds is None else f"{in_minutes(seconds / 60)} on a laptop",
         "Needs": f"chapter{'s' if len(entry['needs']) > 1 else ''} {needs}" if needs else "no other chapter",
         "In a course": "core" if entry["core"] else "optional",
     }
