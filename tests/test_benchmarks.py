@@ -35,7 +35,6 @@ SCRIPTS = {
             "E-step, our MMPS",
         ],
     ),
-    "startup": ("way", ["import torch", "--help", "em --help", "a refused word", "a refused place"]),
     "scaling": ("way", ["1 process, 1 thread", "1 process, 2 threads", "2 processes, 1 thread each"]),
 }
 
@@ -58,6 +57,7 @@ def test_every_script_is_tested_and_explained():
         "gpu_minutes",
         "restore_sets",
         "lab",
+        "startup",
     )
     assert {path.stem for path in FOLDER.glob("*.py")} == {*SCRIPTS, *others}
     readme = (FOLDER / "README.md").read_text()
@@ -328,3 +328,11 @@ def test_the_pages_walks_are_timed_beside_emlibs(script, tmp_path):
     ]
     assert [row["ratio"] for row in rows[::2]] == [1, 1, 1]
     assert all(row["seconds"] > 0 for row in rows)
+
+
+def test_start_up_is_timed_in_processes_of_their_own(script, tmp_path):
+    out = tmp_path / "result.json"
+    script("startup").main(["--quick", "--out", str(out)])
+    rows = read_result(out)["rows"]
+    assert [row["way"] for row in rows] == ["import torch", "--help", "em --help", "a refused word", "a refused place"]
+    assert all(row["processor seconds"] > 0 for row in rows)

@@ -153,7 +153,7 @@ def test_training_leaves_the_callers_random_numbers_alone(tiny, schedule):
         ({"images": torch.zeros(8, 8)}, r"\(8, 8\)"),
         ({"images": torch.zeros(2, 1, 8, 8, dtype=torch.uint8)}, "uint8"),
         ({"images": torch.full((2, 1, 8, 8), 255.0)}, r"\[255, 255\].*x / 127\.5 - 1"),
-        ({"images": torch.full((2, 1, 8, 8), float("nan"))}, "nan"),
+        ({"images": torch.full((2, 1, 8, 8), float("nan"))}, "NaN"),
     ],
 )
 def test_bad_values_stop_the_training_before_it_starts(tiny, schedule, change, says):

@@ -11,7 +11,7 @@ from PIL import Image
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 import emlib
-from emlib.cli.main import main
+from emlib.cli.main import INTERRUPTED, main
 from emlib.em.initial import fit_gaussian
 from emlib.experiments import ablations, run, table
 from emlib.experiments import config as experiment
@@ -209,8 +209,7 @@ def test_a_finished_method_is_never_run_again(toy, monkeypatch):
     monkeypatch.setitem(METHODS, "observed", observed)
     monkeypatch.setitem(METHODS, "em-mmps", stops)
     write(toy)
-    with pytest.raises(KeyboardInterrupt):
-        main(["experiment", "toy"])
+    assert main(["experiment", "toy"]) == INTERRUPTED
     assert asked == [("observed", 0)]
     assert not (toy / "data" / "results" / "toy.json").exists()
     kept = toy / "data" / "results" / "toy" / "seed-0" / "observed.json"
@@ -236,8 +235,7 @@ def test_a_method_that_was_stopped_halfway_goes_on_and_says_so(toy, monkeypatch)
 
     with monkeypatch.context() as patch:
         patch.setattr("emlib.experiments.base.reconstruct", stops)
-        with pytest.raises(KeyboardInterrupt):
-            main(["experiment", "toy"])
+        assert main(["experiment", "toy"]) == INTERRUPTED
     done = toy / "runs" / "toy" / "seed-0" / "em-mmps" / "prior_01.safetensors"
     before = done.stat().st_mtime_ns
     assert main(["experiment", "toy"]) == 0
@@ -311,7 +309,7 @@ def test_files_of_other_settings_are_refused(toy, capsys):
         ({}, ["toy", "--methods", "magic"], "unknown methods magic"),
         ({"colour": "blue"}, ["toy"], "toy.json is no experiment"),
         ({"iterations": 0}, ["toy"], "at least one iteration, got iterations=0"),
-        ({"cg_steps": 0}, ["toy"], "at least one conjugate-gradient step, got cg_steps=0"),
+        ({"cg_steps": 0}, ["toy"], "at least one conjugate-gradient step, a whole number of them, got cg_steps=0"),
         ({"methods": ["start-other"]}, ["toy"], "start-other needs another data set"),
         ({"preset": "huge"}, ["toy"], "unknown preset 'huge'"),
         ({"operator": "noise", "noise_std": 0.2, "methods": ["ambient"]}, ["toy"], "masks without noise"),

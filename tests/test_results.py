@@ -61,7 +61,7 @@ def test_a_run_that_was_never_recorded_is_named(tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "says"),
-    [('{"rows": []}', "lacks experiment, settings"), ("not json", "bad.json"), ("[1, 2]", "lacks")],
+    [('{"rows": []}', "lacks experiment, settings"), ("not json", "bad.json"), ("[1, 2]", "no JSON object, but list")],
     ids=["parts missing", "no JSON", "a list"],
 )
 def test_files_that_are_no_recorded_run_are_refused_by_name(tmp_path, text, says):

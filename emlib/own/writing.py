@@ -57,8 +57,10 @@ def write_picture(folder: Path, picture: Picture, pixels: np.ndarray, seen: np.n
         whole = (picture.seen if seen is None else seen).all(axis=0)
         opaque = np.where(whole, picture.opacity, full(picture.opacity.dtype)).astype(picture.opacity.dtype)
         layers = np.concatenate([layers, opaque[..., None]], axis=2)
+    if target.is_symlink():  # it would be written through, perhaps to an original
+        target.unlink()
     with atomic_file(target) as part:
-        part.unlink(missing_ok=True)  # a link of this name would be written through
+        part.unlink(missing_ok=True)  # a link of this name would be written through, too
         _write(part, layers, picture.form)
     return target
 

@@ -13,6 +13,9 @@ import stat
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+LONGEST_NAME = 255 - len(".safetensors.4194304.part")
+"""Bytes of a file's or a folder's name: less than file systems take, since it is first written under a longer one."""
+
 
 def try_file(path: Path, ending: str | Sequence[str], ours: Callable[[Path], object], kind: str) -> None:
     """Refuses a file that could not be written, or would replace what is not ours.
@@ -102,6 +105,8 @@ def check_name(path: Path) -> None:
     except UnicodeEncodeError:
         shown = os.fsencode(path).decode(errors="backslashreplace")
         raise ValueError(f"{shown} is no name in UTF-8, which the files of weights need; name another place") from None
+    if long := next((part for part in path.parts if len(os.fsencode(part)) > LONGEST_NAME), ""):
+        raise ValueError(f"{long[:40]}... is longer than the {LONGEST_NAME} bytes of a name; name another place")
 
 
 def _status(path: Path, remedy: str = "name another place") -> os.stat_result | None:
