@@ -32,7 +32,7 @@ from emlib.data.pixels import to_pixels
 from emlib.metrics import psnr
 from emlib.own.blur import kernel_of
 from emlib.own.order import Order
-from emlib.own.reading import read_folder
+from emlib.own.outputs import originals
 from emlib.own.restore import Done, restore
 from emlib.own.verdict import recommendation
 from emlib.runs.progress import bars, lines, shows_bars
@@ -147,8 +147,8 @@ def crops(kind: Kind, count: int, good: bool, rng: np.random.Generator, margin: 
         yield x[i : i + h, j : j + w]
 
 
-def build(name: str, folder: Path, broken: int, good: int, seed: int) -> Order:
-    """Writes the pictures of a set, and the order to repair them, without the truth and without minutes."""
+def build(name: str, folder: Path, minutes: float, broken: int, good: int, seed: int) -> Order:
+    """Writes the pictures of a set, and the order to repair them, without the truth."""
     (kind, damage), rng = SETS[name], np.random.default_rng(seed)
     kernel = kernel_of(damage.blur).numpy() if damage.blur else np.ones((1, 1))
     margin, factor = max(kernel.shape) // 2, 257 if kind.depth == 16 else 1
@@ -162,8 +162,8 @@ def build(name: str, folder: Path, broken: int, good: int, seed: int) -> Order:
         y = y + damage.noise * rng.standard_normal(y.shape)
         save(folder / "broken" / f"{k:03d}", y, kind.depth, rng.random(y.shape[:2]) < damage.missing)
     noise = (damage.noise if damage.told else None) if damage.noise else 0.0
-    clean = folder / "clean"
-    return Order(folder / "broken", folder / "repaired", clean, blur=damage.blur, noise=noise, seed=seed)
+    places = folder / "broken", folder / "repaired", folder / "clean"
+    return Order(*places, blur=damage.blur, noise=noise, minutes=minutes, seed=seed)
 
 
 def save(path: Path, x: np.ndarray, depth: int, missing: np.ndarray | None = None) -> None:
@@ -179,12 +179,10 @@ def save(path: Path, x: np.ndarray, depth: int, missing: np.ndarray | None = Non
     Image.fromarray(pixels).save(path.with_suffix(".png"))
 
 
-def against(done: Done, truth: Path) -> dict[str, float]:
+def against(done: Done, truth: dict[int, torch.Tensor]) -> dict[str, float]:
     """Mean squared error by the truth, on [-1, 1], and PSNR, of the draws' mean, a draw and the best filter."""
-    originals = {Path(p.name).stem: p for p in read_folder(truth)[0]}
     found: dict[str, list[tuple[float, float]]] = {}
-    for i, picture in enumerate(done.found.pictures):
-        x0 = done.found.scale.to_unit(originals[Path(picture.name).stem].pixels).expand_as(done.found.y[i])
+    for i, x0 in truth.items():
         mean, _, one = done.repaired(i)
         for way, x in (("mean", mean), ("draw", one), ("filter", done.filtered(i))):
             row = (float((x - x0).square().mean()), float(psnr(x[None].clamp(-1, 1), x0[None].clamp(-1, 1))))
@@ -193,31 +191,29 @@ def against(done: Done, truth: Path) -> dict[str, float]:
     return {f"{what}, {way}": float(x[k]) for way, x in means.items() for k, what in enumerate(("MSE", "PSNR"))}
 
 
-def shown(done: Done, truth: Path, path: Path) -> None:
+def shown(done: Done, truth: dict[int, torch.Tensor], path: Path) -> None:
     """The first pictures as they were broken, by the best filter, as a single draw, as the draws' mean, and whole."""
-    originals, rows = {Path(p.name).stem: p for p in read_folder(truth)[0]}, range(min(SHOWN, len(done.found.y)))
-    names = [Path(done.found.pictures[i].name).stem for i in rows]
-    whole = [done.found.scale.to_unit(originals[n].pixels) for n in names]
-    repairs = [done.repaired(i) for i in rows]
+    rows = list(truth)[:SHOWN]
+    means, _, draws = zip(*(done.repaired(i) for i in rows), strict=True)
     parts = {
         "broken": [done.found.y[i] for i in rows],
         done.judgement.filter: [done.filtered(i) for i in rows],
-        "a draw": [one for _, _, one in repairs],
-        "mean of draws": [mean for mean, _, _ in repairs],
-        "truth": [x.expand_as(mean) for x, (mean, _, _) in zip(whole, repairs, strict=True)],
+        "a draw": draws,
+        "mean of draws": means,
+        "truth": [truth[i] for i in rows],
     }
-    save_grid({name: torch.stack(part).clamp(-1, 1) for name, part in parts.items()}, path)
+    save_grid({name: torch.stack(list(part)).clamp(-1, 1) for name, part in parts.items()}, path)
 
 
 def judged(name: str, folder: Path, minutes: float, broken: int, good: int, seed: int) -> dict[str, Any]:
     """Builds a set, repairs it, and asks the truth who was right."""
-    order = build(name, folder, broken, good, seed)
-    order, begin, done = Order(**{**vars(order), "minutes": minutes}), time.perf_counter(), None
+    order, begin, done = build(name, folder, minutes, broken, good, seed), time.perf_counter(), None
     for event in (bars if shows_bars() else lines)(restore(order)):
         done = event if isinstance(event, Done) else done
     assert done is not None, "a run that ends has repaired something"
-    shown(done, folder / "truth", folder / "grid.png")
-    row, j = against(done, folder / "truth"), done.judgement
+    truth = originals(done, folder / "truth")
+    shown(done, truth, folder / "grid.png")
+    row, j = against(done, truth), done.judgement
     better = "mean" if row["MSE, mean"] < row["MSE, filter"] else j.filter
     lead, low, high = j.lead("mean", j.filter)
     return {

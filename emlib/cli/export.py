@@ -8,6 +8,7 @@ from pathlib import Path
 from emlib.cli.words import PRIOR, Strangers, check_words
 from emlib.hub.pretrained import load_pretrained, save_pretrained
 from emlib.runs.record import read_result
+from emlib.runtime.files import check_free
 from emlib.runtime.places import try_folder
 from emlib.runtime.tensors import read_notes
 
@@ -22,8 +23,7 @@ def add_arguments(sub: argparse.ArgumentParser, strangers: Strangers) -> None:
 def run(args: argparse.Namespace) -> None:
     """Writes the folder."""
     check_words(args)
-    if args.out.exists() and not (args.out.is_dir() and not any(args.out.iterdir())):
-        raise ValueError(f"{args.out} is there already; name another folder or delete it")
+    check_free(args.out)
     try_folder(args.out)
     record = read_result(args.result) if args.result else None
     notes = read_notes(args.prior) if Path(args.prior).is_file() else {"from": args.prior}

@@ -62,10 +62,7 @@ def main(words: list[str] | None = None) -> int:
         kept = "what is done is kept, and the same command goes on there" if command in RESUMES else "nothing was kept"
         print(f"\nemlib {command}: stopped; {kept}", file=sys.stderr)
         return INTERRUPTED
-    except (
-        ValueError,
-        argparse.ArgumentError,
-    ) as error:  # no such operator, or one whose words are taken; too few GPUs
+    except (ValueError, argparse.ArgumentError) as error:  # no such operator, or its words are taken; too few GPUs
         return refusal(command, error)
 
 

@@ -17,7 +17,7 @@ from emlib.operators import Measurements
 from emlib.runtime.distributed import as_the_first, ranks, wait_for_all
 from emlib.runtime.files import atomic_file, read_json, write_json
 from emlib.runtime.locks import FolderInUse, Hold
-from emlib.runtime.tensors import load_tensors, read_notes, write_tensors
+from emlib.runtime.tensors import load_tensors, read_notes, usable, write_tensors
 from emlib.unet import UNet, load_unet, save_unet
 
 LATER = {
@@ -208,13 +208,7 @@ class RunFolder:
 
     def snapshot(self, k: int) -> dict[str, Tensor] | None:
         """Where the training of iteration k was last kept, if it is not done yet; a damaged one is not used."""
-        if self.path is None or not self._snapshot(k).is_file():
-            return None
-        try:
-            return load_tensors(self._snapshot(k), "so this training begins anew")[0]
-        except ValueError as error:
-            warnings.warn(str(error), stacklevel=2)
-            return None
+        return None if self.path is None else usable(self._snapshot(k), "so this training begins anew") or None
 
     def save_snapshot(self, k: int, state: dict[str, Tensor]) -> None:
         """Keeps a training halfway."""

@@ -16,6 +16,7 @@ from emlib.operators.registry import own_parameters
 from emlib.runs.presets import Preset, preset
 from emlib.runs.task import check_seed, check_task
 from emlib.runtime.files import read_json
+from emlib.runtime.numbers import is_number, is_whole
 
 MOST = 10_000
 """Of iterations and steps: more is a slip of the pen."""
@@ -68,12 +69,12 @@ class Experiment:
             check_seed(seed)
         for key in ("fraction", "noise_std"):
             x = getattr(self, key)
-            if isinstance(x, bool) or not isinstance(x, (int, float)) or not isfinite(x):
+            if not is_number(x) or not isfinite(x):
                 raise ValueError(f"{key} takes a number, got {x!r:.80}")
         for key, what in COUNTS.items():
             if (x := getattr(self, key)) is None and key != "longer":
                 continue
-            if isinstance(x, bool) or not isinstance(x, int) or not 1 <= x <= MOST:
+            if not is_whole(x) or not 1 <= x <= MOST:
                 raise ValueError(f"{what}, got {key}={x!r:.80}; up to {MOST} are taken")
         if "start-other" in self.methods and not self.other:
             raise ValueError("start-other needs another data set; name it as other")

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from emlib.runtime.numbers import is_whole
 from emlib.unet import UNetConfig
 
 DEFAULTS: dict[str, Any] = {
@@ -175,7 +176,7 @@ def _checks(full: Mapping[str, Any]) -> Iterator[tuple[str, bool, str]]:
 
 
 def _count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 < value <= MOST
+    return is_whole(value) and 0 < value <= MOST
 
 
 def _attention(types: list[str], way: str) -> tuple[bool, ...] | None:

@@ -12,12 +12,13 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar
+from typing import ClassVar, TypeVar
 
 import torch
 from torch import Tensor
 
 from emlib.operators.linalg import solve_by_gradients
+from emlib.runtime.numbers import is_number
 
 STABLE_STD = 0.01
 """Least noise that a linear system assumes, on the [-1, 1] scale; without any it need not have a solution."""
@@ -161,7 +162,7 @@ class Operator(ABC):
 
         By default its attributes: tensors as they are, numbers in float64.
         """
-        numbers = {key: torch.tensor(x, dtype=torch.float64) for key, x in vars(self).items() if _is_number(x)}
+        numbers = {key: torch.tensor(x, dtype=torch.float64) for key, x in vars(self).items() if is_number(x)}
         return {key: x for key, x in vars(self).items() if isinstance(x, Tensor)} | numbers
 
     @classmethod
@@ -180,10 +181,6 @@ def with_tensors(A: AnyOperator, tensors: Mapping[str, Tensor]) -> AnyOperator:
 def _shape(y: Tensor) -> tuple[int, int, int]:
     _, channels, height, width = y.shape
     return channels, height, width
-
-
-def _is_number(x: Any) -> bool:
-    return isinstance(x, (int, float)) and not isinstance(x, bool)
 
 
 def _number(x: Tensor) -> float | int:

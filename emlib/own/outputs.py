@@ -68,19 +68,23 @@ def _written(folder: Path, picture: Picture, x: Tensor, done: Done) -> Path:
 
 def against_truth(done: Done) -> dict[str, dict[str, float]]:
     """Scores of each way against the originals, means over the pictures that have one of their name."""
-    originals, _ = read_folder(done.order.truth) if done.order.truth else ([], [])
-    known = {Path(p.name).with_suffix("").as_posix(): p for p in originals}
     found: dict[str, list[dict[str, float]]] = {}
-    for i, picture in enumerate(done.found.pictures):
-        original = known.get(Path(picture.name).with_suffix("").as_posix())
-        if original is None or original.pixels.shape[-2:] != picture.pixels.shape[-2:]:
-            continue
-        truth = done.found.scale.to_unit(original.pixels).expand_as(done.found.y[i])
+    for i, truth in originals(done, done.order.truth).items() if done.order.truth else ():
         mean, _, draw = done.repaired(i)
         ways = {"mean": mean, "draw": draw, done.judgement.filter: done.filtered(i), "broken": done.found.y[i]}
         for way, x in ways.items():
             found.setdefault(way, []).append(scores(x[None], truth[None]))
     return {way: {key: sum(row[key] for row in rows) / len(rows) for key in rows[0]} for way, rows in found.items()}
+
+
+def originals(done: Done, folder: Path) -> dict[int, Tensor]:
+    """Number of a picture -> its original of the same name and size in a folder, [C, H, W] on [-1, 1], where it is."""
+    known, truth = {Path(p.name).with_suffix("").as_posix(): p for p in read_folder(folder)[0]}, {}
+    for i, picture in enumerate(done.found.pictures):
+        original = known.get(Path(picture.name).with_suffix("").as_posix())
+        if original is not None and original.pixels.shape[-2:] == picture.pixels.shape[-2:]:
+            truth[i] = done.found.scale.to_unit(original.pixels).expand_as(done.found.y[i])
+    return truth
 
 
 def scores(x: Tensor, truth: Tensor) -> dict[str, float]:

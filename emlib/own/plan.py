@@ -3,16 +3,15 @@ r"""How much of an order fits into its minutes: squares to learn from, network, 
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
 from emlib.own.order import SIDES, Found, Order
 from emlib.own.repair import FINER, solver_steps, squares
 from emlib.planning.budgets import BUDGETS, timed_here
-from emlib.planning.minutes import Plan, plan_minutes
+from emlib.planning.minutes import Plan, plan_in, plan_minutes
 from emlib.runs.presets import Preset, preset
-from emlib.runtime.files import read_json, write_json
 
 OVERLAP = 4
 """Squares that each pixel lies in, on average, where squares are plenty."""
@@ -94,16 +93,4 @@ def make_plan(order: Order, found: Found, device: str, begin: float) -> OwnPlan:
 
 def kept(folder: Path) -> OwnPlan | None:
     """The plan of an order that has begun, if it has."""
-    file = folder / "plan.json"
-    if not file.is_file():
-        return None
-    try:
-        said = read_json(file)
-        return OwnPlan(**{**said, "em": Plan(**said["em"])})
-    except (ValueError, TypeError, KeyError) as error:
-        raise ValueError(f"{file} is no plan ({error}); delete {folder}, and the same command begins anew") from None
-
-
-def keep(plan: OwnPlan, folder: Path) -> None:
-    """Writes the plan into an order's folder."""
-    write_json(folder / "plan.json", asdict(plan))
+    return plan_in(folder, lambda said: OwnPlan(**{**said, "em": Plan(**said["em"])}))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import chain, islice
 
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ from emlib.own.blur import Frame
 from emlib.own.crops import padded
 from emlib.own.tiles import starts, tiled
 from emlib.posterior import BLOCK, Sampler, mmps, reconstruct_pairs
-from emlib.runtime.rng import opposite, streams
+from emlib.posterior.base import draw_pair
 from emlib.schedule import Schedule
 
 WHOLE = 128 * 128
@@ -137,13 +138,8 @@ def _alone(
     model: Eps, schedule: Schedule, m: Measurements, sampler: Sampler, count: int, seed: int, purpose: str
 ) -> Tensor:
     """One large picture, without company: a batch of sixteen of them would be sixteen times the work."""
-    found: list[Tensor] = []
-    for d in range(0, count, 2):
-        first = streams(seed, f"{purpose} {d}", m.index)
-        for generators in (first, opposite(first))[: count - d]:
-            *_, last = sampler(model, schedule, m, generators)
-            found.append(last.x_t[0].clamp(-1, 1).cpu())
-    return torch.stack(found)
+    pairs = (draw_pair(sampler, model, schedule, m, seed, f"{purpose} {d}") for d in range(0, count, 2))
+    return torch.stack([x[0].cpu() for x in islice(chain.from_iterable(pairs), count)])
 
 
 def fitted(height: int, width: int, side: int, stride: int) -> tuple[int, int]:

@@ -6,12 +6,12 @@ As a generator, like EM itself: it yields what EM yields, and at the end :class:
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -29,12 +29,13 @@ from emlib.own.order import Found, Order, find
 from emlib.own.plan import JUDGED, SHOWN, OwnPlan
 from emlib.own.repair import FINER, draws, measurements, solver_steps
 from emlib.own.withheld import Judgement, judge_filters, mend, questions
+from emlib.planning.minutes import keep_plan
 from emlib.posterior import mmps
 from emlib.runs.presets import Preset
 from emlib.runs.progress import until
 from emlib.runtime.device import pick_device
 from emlib.runtime.precision import quick
-from emlib.runtime.tensors import load_tensors, write_tensors
+from emlib.runtime.tensors import load_tensors, usable, write_tensors
 from emlib.schedule import Schedule, linear_schedule
 
 FILTERED = 200
@@ -98,7 +99,7 @@ def restore(order: Order) -> Iterator[Progress | Iteration | Done]:
     keep.hold()
     keep.claim(about)
     if before is None:
-        planning.keep(plan, folder)
+        keep_plan(plan, folder)
     return _restore(order, found, plan, keep, device, begin)
 
 
@@ -189,10 +190,8 @@ def _judged(
     )
     asked = questions(found.y, found.seen, found.asked, found.frame, found.noise_std, order.seed)
     y, seen, noise_std = [q.y for q in asked], [q.seen for q in asked], asked[0].noise_std
-    steps = FINER * p.e_steps
-    how = (found.frame, noise_std, plan.side, p.unet.stride, steps, plan.draws, order.seed, "judge", p.em.e_batch)
     mean, one = {}, {}
-    for i, x in draws(prior, schedule, y, seen, some, *how):
+    for i, x in draws(prior, schedule, y, seen, some, *_how(order, found, plan, p, noise_std, "judge")):
         mean[i], one[i] = (asked[i].error(z) for z in (x.mean(0), x[0]))
         yield Progress(p.em.iterations + 1, "judging", len(mean), len(some))
     errors, strengths = judge_filters([asked[i] for i in some])
@@ -200,15 +199,15 @@ def _judged(
     return Judgement({**ours, **errors}, strengths)
 
 
+def _how(order: Order, found: Found, plan: OwnPlan, p: Preset, noise_std: float, purpose: str) -> tuple[Any, ...]:
+    """What :func:`emlib.own.repair.draws` is told, from ``frame`` on: judges and repairs are drawn alike."""
+    steps = FINER * p.e_steps
+    return found.frame, noise_std, plan.side, p.unet.stride, steps, plan.draws, order.seed, purpose, p.em.e_batch
+
+
 def whole(file: Path) -> bool:
     """Whether the draws of a picture are there; damaged ones are drawn again."""
-    if not file.is_file():
-        return False
-    try:
-        return {"mean", "std", "draw"} <= load_tensors(file, "so its picture is repaired again")[0].keys()
-    except ValueError as error:
-        warnings.warn(str(error), stacklevel=2)
-        return False
+    return {"mean", "std", "draw"} <= usable(file, "so its picture is repaired again").keys()
 
 
 def _samples(prior: Eps, schedule: Schedule, found: Found, plan: OwnPlan, device: str) -> Tensor:
@@ -230,17 +229,7 @@ def _repaired(
     left = [i for i, file in done.repairs.items() if not whole(file)]
     ready = len(found.y) - len(left)
     yield Progress(p.em.iterations + 1, "repairs", ready, len(found.y))
-    how = (
-        found.frame,
-        found.noise_std,
-        plan.side,
-        p.unet.stride,
-        FINER * p.e_steps,
-        plan.draws,
-        order.seed,
-        "repair",
-        p.em.e_batch,
-    )
+    how = _how(order, found, plan, p, found.noise_std, "repair")
     for i, x in draws(prior, schedule, found.y, found.seen, left, *how):
         # partners lie on either side of their mean, which costs no degree of freedom
         std = x.std(0, correction=0)

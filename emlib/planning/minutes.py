@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from emlib.data.datasets import part_sizes
 from emlib.data.decode import datasets_dir, pictures_below
@@ -23,6 +24,12 @@ from emlib.posterior import GPU_BATCH
 from emlib.runs.presets import Preset
 from emlib.runtime.durations import short_duration
 from emlib.runtime.files import read_json, write_json
+from emlib.runtime.numbers import is_number
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+P = TypeVar("P")
 
 E_SHARE = 0.3
 """Share of the time for E-steps: with fewer observations a prior learns them by heart, with fewer updates it learns
@@ -61,8 +68,8 @@ class Plan:
 
     def __post_init__(self) -> None:
         """It may come from a file, where anything may stand."""
-        numbers = (self.minutes, self.observations, self.first, self.between, self.last, self.samples)
-        if bad := [x for x in numbers if isinstance(x, bool) or not isinstance(x, (int, float)) or not x >= 0]:
+        counts = (self.observations, self.first, self.between, self.last, self.samples, self.iterations or 0)
+        if bad := [x for x in (self.minutes, *counts) if not is_number(x) or not x >= 0]:
             raise ValueError(f"a plan takes numbers of 0 or more, got {bad[0]!r:.80}")
         if self.budget not in [budget.name for budget in BUDGETS]:
             raise ValueError(f"unknown network {self.budget!r:.80}")
@@ -196,15 +203,28 @@ PLAN_FILE = "plan.json"
 
 def kept_plan(folder: Path) -> Plan | None:
     """The plan of a run that has begun, if it has."""
+    return plan_in(folder, lambda said: Plan(**said))
+
+
+def plan_in(folder: Path, made: Callable[[dict[str, Any]], P]) -> P | None:
+    """The plan that :func:`keep_plan` wrote, if it did.
+
+    Args:
+        folder: the run's.
+        made: makes the plan of what its file says.
+
+    Raises:
+        ValueError: if the file is damaged, with the remedy.
+    """
     file = folder / PLAN_FILE
     if not file.is_file():
         return None
     try:
-        return Plan(**read_json(file))
-    except (ValueError, TypeError) as error:
+        return made(read_json(file))
+    except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f"{file} is no plan ({error}); delete {folder}, and the same command begins anew") from None
 
 
-def keep_plan(plan: Plan, folder: Path) -> None:
-    """Writes the plan into a run's folder."""
+def keep_plan(plan: DataclassInstance, folder: Path) -> None:
+    """Writes a plan, a dataclass of any kind, into a run's folder."""
     write_json(folder / PLAN_FILE, asdict(plan))

@@ -96,10 +96,18 @@ def reconstruct_pairs(
     """
     check_same_type(model, measurements)
     for count, part in _filled(measurements, batch):
-        generators = streams(seed, purpose, part.index)
-        partners = opposite(generators)
-        first, second = (_drawn(sampler(model, schedule, part, g), count, purpose) for g in (generators, partners))
-        yield first, second
+        first, second = draw_pair(sampler, model, schedule, part, seed, purpose)
+        yield first[:count], second[:count]
+
+
+def draw_pair(
+    sampler: Sampler, model: Eps, schedule: Schedule, part: Measurements, seed: int, purpose: str
+) -> Iterator[Tensor]:
+    """One batch of :func:`reconstruct_pairs`, as large as it is: the draws, then, if it is wanted, their partners."""
+    generators = streams(seed, purpose, part.index)
+    partners = opposite(generators)  # before the first walk moves the streams on
+    for g in (generators, partners):
+        yield _drawn(sampler(model, schedule, part, g), len(part), purpose)
 
 
 def _drawn(walk: Iterator[SampleStep], count: int, purpose: str) -> Tensor:

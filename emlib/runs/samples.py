@@ -22,7 +22,7 @@ from emlib.diffusion import Eps, draw
 from emlib.posterior import BLOCK
 from emlib.runtime.distributed import ranks, wait_for_all
 from emlib.runtime.files import atomic_file
-from emlib.runtime.tensors import load_tensors, write_tensors
+from emlib.runtime.tensors import load_tensors, usable, write_tensors
 from emlib.schedule import Schedule
 from emlib.unet import UNet
 
@@ -115,14 +115,12 @@ def _shard(folder: Path, first: int) -> Path:
 def _held(folder: Path, first: int, shape: tuple[int, int, int]) -> int:
     """How many pictures the shard that begins with ``first`` has, 0 if it is not there or damaged."""
     path = _shard(folder, first)
-    if not path.is_file():
+    again = "so it is drawn again"
+    if not (held := usable(path, again)):
         return 0
-    try:
-        x = load_tensors(path, "so it is drawn again")[0].get("x", torch.empty(0))
-        if x.dtype != torch.uint8 or tuple(x.shape[1:]) != shape:
-            raise ValueError(f"{path} holds no samples of {shape} in bytes, so it is drawn again")
-    except ValueError as error:
-        warnings.warn(str(error), stacklevel=2)
+    x = held.get("x", torch.empty(0))
+    if x.dtype != torch.uint8 or tuple(x.shape[1:]) != shape:
+        warnings.warn(f"{path} holds no samples of {shape} in bytes, {again}", stacklevel=2)
         return 0
     return len(x)
 

@@ -12,6 +12,7 @@ from emlib.data.datasets import load
 from emlib.operators import Measurements, Operator, check_noise_std, find_operator, measure
 from emlib.operators.registry import own_parameters
 from emlib.runs.presets import Preset
+from emlib.runtime.numbers import is_whole
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def check_seed(seed: object) -> None:
     Raises:
         ValueError: naming it.
     """
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < SEEDS:
+    if not is_whole(seed) or not 0 <= seed < SEEDS:
         raise ValueError(f"a seed is a whole number from 0 to {SEEDS - 1}, got {seed!r:.80}")
 
 

@@ -47,6 +47,16 @@ def _alive(number: str) -> bool:
     return True
 
 
+def check_free(path: Path) -> None:
+    """Refuses a folder that is there, unless it is empty.
+
+    Raises:
+        ValueError: with the remedy.
+    """
+    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+        raise ValueError(f"{path} is there already; name another folder or delete it")
+
+
 @contextmanager
 def atomic_folder(path: str | Path) -> Iterator[Path]:
     """Gives an empty folder to write to, which takes the place of ``path`` only once all is written.
@@ -55,8 +65,7 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         ValueError: if something is there already.
     """
     path = Path(path)
-    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
-        raise ValueError(f"{path} is there already; name another folder or delete it")
+    check_free(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as room:
         part = Path(room) / path.name

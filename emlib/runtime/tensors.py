@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -85,6 +86,22 @@ def load_tensors(path: str | Path, remedy: str = "name another file") -> tuple[d
     if wanted is not None and wanted != checksum(tensors, notes):
         raise ValueError(f"{path} is damaged: its content is not what its checksum says; {remedy}")
     return tensors, notes
+
+
+def usable(path: str | Path, again: str) -> dict[str, Tensor]:
+    """The tensors of a file that can be made again: none, and a warning, where it is damaged; none where it is missing.
+
+    Args:
+        path: the file.
+        again: what happens instead, for the warning, such as "so it is drawn again".
+    """
+    if not Path(path).is_file():
+        return {}
+    try:
+        return load_tensors(path, again)[0]
+    except ValueError as error:
+        warnings.warn(str(error), stacklevel=3)
+        return {}
 
 
 def read_tensors(path: str | Path, kind: str, remedy: str = "name another file") -> tuple[str, dict[str, Tensor]]:

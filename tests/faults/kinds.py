@@ -50,12 +50,23 @@ def shards(folder: Path) -> dict[Path, int]:
 
 def kills(room: Path, count: int, dice: random.Random) -> Iterator[Outcome]:
     """SIGKILL at random moments of a run of EM: in a training, an E-step, a file that is being written or joined."""
-    _, length, wanted = undisturbed(run)
+    yield from killed(run, watched, room, count, dice)
+
+
+def killed(
+    work: Callable[[Path], None],
+    again: Callable[[Path, dict[Path, int]], None],
+    room: Path,
+    count: int,
+    dice: random.Random,
+) -> Iterator[Outcome]:
+    """SIGKILL at random moments of some work; ``again`` goes on with it and is told which shards were finished."""
+    _, length, wanted = undisturbed(work)
     for i in range(count):
-        folder, moment = room / f"kill-{i}", dice.uniform(0, length)
-        apart(lambda folder=folder: run(folder), moment)
+        folder, moment = room / f"{work.__name__}-{i}", dice.uniform(0, length)
+        apart(lambda folder=folder: work(folder), moment)
         before = shards(folder)
-        kept = apart(lambda folder=folder, before=before: watched(folder, before))
+        kept = apart(lambda folder=folder, before=before: again(folder, before))
         outcome = kept if kept != "done" else "same" if ended(folder) == wanted else "wrong: other bits"
         yield f"after {moment:.2f} of {length:.2f} s", outcome
         shutil.rmtree(folder, ignore_errors=True)
@@ -78,16 +89,16 @@ def watched(folder: Path, before: dict[Path, int]) -> None:
 
 def kills_of_drawing(room: Path, count: int, dice: random.Random) -> Iterator[Outcome]:
     """SIGKILL at random moments while pictures are drawn in shards."""
-    _, length, wanted = undisturbed(draw)
-    for i in range(count):
-        folder, moment = room / f"draw-{i}", dice.uniform(0, length)
-        apart(lambda folder=folder: draw(folder), moment)
-        before = shards(folder)
-        said = apart(lambda folder=folder: draw(folder))
-        lost = [file for file, time in before.items() if file.stat().st_mtime_ns != time]
-        outcome = said if said != "done" else "same" if ended(folder) == wanted else "wrong: other bits"
-        yield f"after {moment:.2f} of {length:.2f} s", "wrong: a shard was drawn again" if lost else outcome
-        shutil.rmtree(folder, ignore_errors=True)
+    yield from killed(draw, drawn_on, room, count, dice)
+
+
+def drawn_on(folder: Path, before: dict[Path, int]) -> None:
+    """Goes on drawing; a shard that was finished must not be written again, however that ends."""
+    try:
+        draw(folder)
+    finally:
+        if lost := [file.name for file, time in before.items() if file.stat().st_mtime_ns != time]:
+            raise RuntimeError(f"{lost[0]} was finished and is drawn again")
 
 
 def full_disk(room: Path, count: int, dice: random.Random) -> Iterator[Outcome]:

@@ -1,4 +1,4 @@
-// The U-Net eps_theta(x_t, t) of emlib/unet.py, with the same names of its parts, forward and backward.
+// The U-Net eps_theta(x_t, t) of emlib/unet/network.py, with the same names of its parts, forward and backward.
 lab.part("network", (lab) => {
   // config: emlib's UNetConfig; weights: name -> { shape, x } -> a function (map, t) -> [eps, back].
   lab.network = (config, weights) => {

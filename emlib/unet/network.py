@@ -7,83 +7,14 @@ into fewer, deeper pixels first (pixel-unshuffle), which makes a small network s
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from emlib.runtime.tensors import read_tensors, write_tensors
-
-
-def _whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-@dataclass(frozen=True)
-class UNetConfig:
-    """Sizes of a U-Net.
-
-    Attributes:
-        in_channels: colours of a picture, 1 or 3.
-        channels: width of each resolution, finest first; each a multiple of ``groups``.
-        blocks: residual blocks a resolution.
-        attention: whether each resolution has self-attention, one entry a resolution.
-        patch: side of the square of pixels folded into one at the start; 1 for none, which costs patch^2 times as much
-            and is worth trying for blurred photographs: what alternates within a square is a constant to a folded
-            network, and a blur hardly tells where it goes wrong (``benchmarks/folding.py``).
-        dropout: share of activations dropped in training, in [0, 1).
-        groups: groups of each normalisation.
-        refine: width of two convolutions on the unfolded picture, which see it and x_t; 0 for none. They cost next to
-            nothing and take away most of what alternates within a square (see ``patch``).
-    """
-
-    in_channels: int = 1
-    channels: tuple[int, ...] = (48, 96)
-    blocks: int = 1
-    attention: tuple[bool, ...] = (False, False)
-    patch: int = 2
-    dropout: float = 0.0
-    groups: int = 16
-    refine: int = 0
-
-    def __post_init__(self) -> None:
-        self._check_kinds()
-        if len(self.attention) != len(self.channels):
-            raise ValueError(
-                f"attention needs one entry a resolution: {len(self.channels)} widths {self.channels}, "
-                f"but attention={self.attention}"
-            )
-        if bad := [c for c in self.channels if c % self.groups]:
-            raise ValueError(f"each width must be a multiple of groups={self.groups}, got {bad}")
-
-    def _check_kinds(self) -> None:
-        """Sizes may come from a file, where anything may stand."""
-        for name in ("channels", "attention"):
-            if not isinstance(getattr(self, name), (tuple, list)):
-                raise ValueError(f"{name} takes one entry a resolution, got {getattr(self, name)!r:.80}")
-        if not self.channels:
-            raise ValueError("a network has at least one resolution, got channels=()")
-        if bad := [x for x in self.attention if x not in (True, False)]:
-            raise ValueError(f"attention is True or False at each resolution, got {bad[0]!r:.80}")
-        counts = {"in_channels": self.in_channels, "blocks": self.blocks, "patch": self.patch, "groups": self.groups}
-        for name, value in [*counts.items(), *(("channels", width) for width in self.channels)]:
-            if not _whole(value) or value < 1:
-                raise ValueError(f"{name} takes whole numbers above 0, got {value!r:.80}")
-        if not _whole(self.refine) or self.refine < 0:
-            raise ValueError(f"refine takes a whole number, 0 or more, got {self.refine!r:.80}")
-        if isinstance(self.dropout, bool) or not isinstance(self.dropout, (int, float)) or not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout takes a share in [0, 1), got {self.dropout!r:.80}")
-
-    @property
-    def stride(self) -> int:
-        """Height and width of a picture must be a multiple of this."""
-        return self.patch * 2 ** (len(self.channels) - 1)
+from emlib.unet.sizes import UNetConfig
 
 
 def time_embedding(t: Tensor, dim: int) -> Tensor:
@@ -269,86 +200,3 @@ def build_unet(cfg: UNetConfig, seed: int) -> UNet:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return UNet(cfg).to(memory_format=torch.channels_last)
-
-
-def save_unet(model: UNet, path: str | Path, **notes: str) -> None:
-    """Writes weights and sizes to one safetensors file, whole or not at all.
-
-    Args:
-        model: the network.
-        path: file to write; its folder is made.
-        notes: words to keep with the weights, such as the command that trained them.
-    """
-    write_tensors(path, model.state_dict(), {"unet": json.dumps(asdict(model.cfg)), **notes})
-
-
-def load_unet(path: str | Path, remedy: str = "name another file") -> UNet:
-    """Reads a network that :func:`save_unet` wrote; no code in the file is run.
-
-    Args:
-        path: the file.
-        remedy: what to do about a damaged one, for the refusal.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if the file does not hold one of our networks, or is damaged.
-    """
-    note, state = read_tensors(path, "unet", remedy)
-    try:
-        cfg = _sizes(note)
-        # before anything is made: a note may ask for more than any memory holds
-        most, largest = len(state), max((x.numel() for x in state.values()), default=0)
-        if (
-            cfg.blocks * len(cfg.channels) > most
-            or max(*cfg.channels, cfg.in_channels, cfg.patch, cfg.refine) > largest
-        ):
-            raise ValueError(f"{cfg} is more than {most} tensors of at most {largest} numbers can hold")
-        with torch.device("meta"):
-            wanted = UNet(cfg).state_dict()
-        check_weights(state, wanted)
-    except ValueError as error:
-        raise ValueError(f"{path} does not hold a network of emlib's: {error}; {remedy}") from None
-    model = UNet(cfg)
-    model.load_state_dict(state)
-    return model.eval()
-
-
-def _sizes(note: str) -> UNetConfig:
-    """The sizes that a file's note gives.
-
-    Raises:
-        ValueError: if it gives none.
-    """
-    try:
-        said = json.loads(note)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"its note of sizes is no JSON ({error})") from None
-    if not isinstance(said, dict):
-        raise ValueError(f"its note of sizes is no JSON object, but {type(said).__name__}")
-    if strange := said.keys() - UNetConfig.__dataclass_fields__.keys():
-        raise ValueError(f"its note of sizes has {', '.join(sorted(strange))[:80]}, which this release does not know")
-    sizes: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in said.items()}
-    return UNetConfig(**sizes)
-
-
-def check_weights(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
-    """Refuses tensors that are not a network's weights.
-
-    Args:
-        state: what was read, by name.
-        wanted: names and shapes of the network's own.
-
-    Raises:
-        ValueError: naming the first that is missing, too many, of another shape, or holds no finite numbers.
-    """
-    if missing := sorted(wanted.keys() - state.keys()):
-        raise ValueError(f"{len(missing)} of its tensors are missing, {missing[0]} first")
-    if extra := sorted(state.keys() - wanted.keys()):
-        raise ValueError(f"it has {len(extra)} tensors too many, {extra[0]!r} first")
-    for name, x in state.items():
-        if x.shape != wanted[name].shape:
-            raise ValueError(f"{name} is {tuple(x.shape)}, but the network's is {tuple(wanted[name].shape)}")
-        if not x.is_floating_point():
-            raise ValueError(f"{name} holds {x.dtype}, which are no weights")
-        if not x.isfinite().all():
-            raise ValueError(f"{name} holds numbers that are not finite")
