@@ -43,7 +43,7 @@ export EMLIB_STATIC := 1
 PARALLEL := -n $(WORKERS) --maxprocesses 4
 ALONE := OMP_NUM_THREADS=1 EMLIB_PRESET=smoke
 
-.PHONY: book test setup site slides times notebook notebooks results reproduce validate audit serve check-links lint unit nbval site-tests clean distclean help
+.PHONY: book test setup site slides times notebook notebooks results reproduce validate audit lock serve check-links lint unit nbval site-tests clean distclean help
 .DEFAULT_GOAL := help
 
 help: ## lists these commands
@@ -128,6 +128,16 @@ audit: $(READY) ## known weaknesses of the installed packages, and their licence
 	@$(PY) -m pip install -qq --disable-pip-version-check $(PIP_ARGS) pip-audit pip-licenses
 	@$(PY) -m pip_audit --skip-editable
 	@$(BIN)/pip-licenses --order=license
+
+# What .venv holds keeps its version; what other systems and Pythons need besides gets today's.
+lock: $(READY) ## writes requirements.lock, the very versions in .venv, for those who want the same; needs a network
+	@$(PY) -m pip install -qq --disable-pip-version-check $(PIP_ARGS) uv
+	@$(PY) -m pip freeze --exclude-editable > requirements.lock.new
+	@$(BIN)/uv pip compile -q --universal --python-version 3.10 --extra book --extra test --no-header --no-annotate \
+	  -o requirements.lock.new pyproject.toml || { rm -f requirements.lock.new; exit 1; }
+	@{ echo "# The versions that the tests last ran with; made by: make lock. To install them:"; \
+	  echo "# make setup PIP_ARGS='-c requirements.lock'"; cat requirements.lock.new; } > requirements.lock
+	@rm requirements.lock.new
 
 # ---- testing ----
 

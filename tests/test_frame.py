@@ -56,6 +56,20 @@ def test_environment_and_pyproject_agree():
         assert set(extras[name]) <= set(extras["test"]), name
 
 
+def test_the_lock_meets_every_requirement():
+    requirements = pytest.importorskip("packaging.requirements")
+    project = load_toml(ROOT / "pyproject.toml")["project"]
+    extras = project["optional-dependencies"]
+    lines = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
+    pins = [requirements.Requirement(line) for line in lines if not line.startswith("#")]
+    assert len(pins) > 100
+    assert [str(pin) for pin in pins if not str(pin.specifier).startswith("==") or pin.url] == []
+    for wanted in map(requirements.Requirement, project["dependencies"] + extras["book"] + extras["test"]):
+        versions = [next(iter(pin.specifier)).version for pin in pins if pin.name == wanted.name]
+        assert versions, f"{wanted.name} is not in requirements.lock: make lock"
+        assert all(wanted.specifier.contains(version) for version in versions), f"{wanted}: {versions}: make lock"
+
+
 def test_no_package_registry_is_named(texts):
     # in pieces, so that this file doesn't name them
     hosts = [

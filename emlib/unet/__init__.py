@@ -1,7 +1,7 @@
 r"""The network eps_theta: a U-Net, its sizes, and the file that its weights are kept in."""
 
 from emlib.unet.files import check_weights, load_unet, save_unet
-from emlib.unet.network import UNet, build_unet, norm_silu
+from emlib.unet.network import UNet, build_unet, norm_silu, time_embedding
 from emlib.unet.sizes import UNetConfig
 
 __all__ = [
@@ -12,4 +12,5 @@ __all__ = [
     "load_unet",
     "norm_silu",
     "save_unet",
+    "time_embedding",
 ]
