@@ -29,7 +29,7 @@ CACHE := $(BOOK)/.jupyter_cache
 FRESH := $(CACHE)/.fresh
 CHAPTERS := $(shell grep -l '^jupytext:' book/*.md)
 NOTEBOOKS := $(CHAPTERS:.md=.ipynb)
-EXTENSIONS := docstrings front heads solutions terms
+EXTENSIONS := docstrings front heads policy solutions terms
 PAGES := $(wildcard book/*.md) book/references.bib book/course.json _config.yml _toc.yml $(EXTENSIONS:%=tests/%.py) $(shell find book/assets -type f)
 LIBRARY := $(wildcard emlib/*.py emlib/*/*.py) $(shell find data -type f)
 
@@ -124,9 +124,11 @@ reproduce: $(READY) ## runs a recorded experiment anew and compares: make reprod
 validate: $(READY) ## runs changed notebooks at preset smoke and says in words what failed: make validate FILES=...
 	@$(ALONE) $(PY) tests/validate.py $(FILES)
 
+# Strict: a package that nobody could ask about is a failure, not "no known weakness".
 audit: $(READY) ## known weaknesses of the installed packages, and their licences; needs a network
 	@$(PY) -m pip install -qq --disable-pip-version-check $(PIP_ARGS) pip-audit pip-licenses
-	@$(PY) -m pip_audit --skip-editable
+	@$(PY) -m pip freeze --exclude-editable | sed 's/+.*//' > $(VENV)/installed.txt
+	@$(PY) -m pip_audit --strict --disable-pip --no-deps -r $(VENV)/installed.txt
 	@$(BIN)/pip-licenses --order=license
 
 # What .venv holds keeps its version; what other systems and Pythons need besides gets today's.

@@ -7,12 +7,15 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from emlib.cli.main import main as emlib
+from emlib.em.checkpoint import completed
 from emlib.experiments.config import read_experiment
 from emlib.runs.record import read_result
 
@@ -45,6 +48,16 @@ def compared(recorded: dict[str, Any], made: dict[str, Any]) -> Iterator[tuple[s
                 yield ", ".join(map(str, name)), column, was, now, allowed, abs(now - was) <= allowed
 
 
+def changed(was: dict[str, Any], now: dict[str, Any], inside: str = "") -> Iterator[str]:
+    """Settings that differ, each with what it was and is."""
+    for key in sorted({*was, *now}):
+        before, after = (side.get(key, "absent") for side in (was, now))
+        if isinstance(before, dict) and isinstance(after, dict):
+            yield from changed(before, after, f"{inside}{key}.")
+        elif before != after:
+            yield f"{inside}{key} was {before!r}, is {after!r}"
+
+
 def main(words: list[str] | None = None) -> int:
     """Runs, compares, prints."""
     line = argparse.ArgumentParser(description=__doc__)
@@ -59,10 +72,13 @@ def main(words: list[str] | None = None) -> int:
     except (ValueError, FileNotFoundError) as error:
         print(f"reproduce: {error}", file=sys.stderr)
         return 2
-    sizes = recorded["settings"].get("sizes", {})
-    print(f"{args.name} at preset {experiment.preset}, as recorded at commit {recorded.get('commit', 'unknown')}")
-    if sizes and sizes.get("name") != experiment.preset:
-        print(f"reproduce: recorded at preset {sizes.get('name')!r}; the experiment has changed since", file=sys.stderr)
+    commit = recorded.get("commit", "unknown")
+    print(f"{args.name} at preset {experiment.preset}, as recorded at commit {commit}")
+    now = json.loads(json.dumps(asdict(experiment.sizes())))
+    sizes = recorded["settings"].get("sizes", now)
+    if changes := list(changed(completed(sizes, now), now)):
+        print(f"reproduce: the sizes have changed since: {'; '.join(changes)}", file=sys.stderr)
+        print(f"reproduce: `git checkout {commit}` has those of the record", file=sys.stderr)
         return 2
     command = [
         "experiment",

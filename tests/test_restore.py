@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from test_own_trouble import promise
 
 import emlib
 from emlib.cli.main import main
@@ -193,6 +194,46 @@ def test_mistakes_are_told_in_a_sentence(folders, capsys, words, said):
     err = capsys.readouterr().err
     assert said in err
     assert "Traceback" not in err
+
+
+def test_a_strangers_folder_is_repaired_as_far_as_it_can_be_read(folders, capsys):
+    """Cut, empty, moving and huge files are named; colour, a printer's colours and sizes of all kinds are taken."""
+    broken, colour = Path("broken"), np.dstack([picture(seed, 40, 40) for seed in range(3)])
+    (broken / "cut.png").write_bytes((broken / "a.png").read_bytes()[:80])
+    (broken / "empty.jpg").write_bytes(b"")
+    frames = [Image.fromarray(picture(k, 40, 40)) for k in range(3)]
+    frames[0].save(broken / "moving.gif", save_all=True, append_images=frames[1:])
+    promise(broken, 12000, 8334)
+    Image.fromarray(colour).save(broken / "colour.png")
+    Image.fromarray(colour).convert("CMYK").save(broken / "print.jpg")
+    assert main(WORDS) == 0
+    said, page = capsys.readouterr(), Path("out/report.html").read_text()
+    for name in ("cut.png", "empty.jpg", "moving.gif", "x.npy", "x.npz", "x.png", "x.tif"):
+        assert f"left out: {name}: " in said.out + said.err
+        assert f"<li>{name}: " in page
+    taken = {p.relative_to("out/repaired").as_posix() for p in Path("out/repaired").rglob("*.*")}
+    assert taken == {name.replace("/alert", "alert") for name in NAMES} | {"colour.png", "print.jpg"}
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [({}, "holds no picture that is read"), ({"a.png": b"", "b.txt": b"x"}, "the first of 1 left out: a.png")],
+)
+def test_a_folder_with_nothing_to_repair_is_told_in_a_sentence(folders, capsys, files, said):
+    Path("others").mkdir()
+    for name, content in files.items():
+        (Path("others") / name).write_bytes(content)
+    assert main(["restore", "others", "--clean", "clean", "--out", "out"]) == 2
+    err = capsys.readouterr().err
+    assert said in err
+    assert "Traceback" not in err
+    assert not Path("out").exists()
+
+
+def test_one_picture_is_enough(folders):
+    words = ["restore", "broken/a.png", "--clean", "clean", "--out", "out", "--minutes", "0.5"]
+    assert main(words) == 0
+    assert [p.name for p in Path("out/repaired").iterdir()] == ["a.png"]
 
 
 def test_blurred_pictures_are_sharpened_in_their_own_frame(folders):

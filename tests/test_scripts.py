@@ -1,10 +1,15 @@
 """The scripts behind ``make reproduce`` and ``make validate``: what they compare, and what they say."""
 
+import json
+from dataclasses import asdict
+
 import nbformat
 import pytest
 from reproduce import TOLERANCE, compared
 from reproduce import main as reproduce
 from validate import main as validate
+
+from emlib.experiments.config import read_experiment
 
 
 def test_numbers_are_held_against_the_record_row_by_row():
@@ -23,6 +28,19 @@ def test_numbers_are_held_against_the_record_row_by_row():
 def test_an_experiment_that_was_never_recorded_is_named(capsys):
     assert reproduce(["no-such-table"]) == 2
     assert "no recorded run at" in capsys.readouterr().err
+
+
+def test_a_record_of_other_sizes_is_refused_with_its_commit(capsys, monkeypatch):
+    """Table 1's record is older than the optimiser's and the solver's name; those it used are known."""
+    now = json.loads(json.dumps(asdict(read_experiment("table-embedded-mask").sizes())))
+    old = {**now, "em": {k: v for k, v in now["em"].items() if k != "optimizer"} | {"m_updates": 77}}
+    monkeypatch.setattr(
+        "reproduce.read_result", lambda path: {"settings": {"sizes": old}, "commit": "c0ffee", "rows": []}
+    )
+    assert reproduce(["table-embedded-mask"]) == 2
+    said = capsys.readouterr().err
+    assert f"em.m_updates was 77, is {now['em']['m_updates']}; em.optimizer was 'adamw', is 'muon'" in said
+    assert "git checkout c0ffee" in said
 
 
 @pytest.fixture

@@ -40,10 +40,10 @@ def fingerprint(measurements: Measurements, *tensors: Tensor) -> str:
     return digest.hexdigest()[:16]
 
 
-def _completed(found: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
-    """A folder's settings, and those that are younger than it; a preset has those of EM inside."""
+def completed(found: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
+    """A folder's or a record's settings, and those younger than it that ``wanted`` names; a preset has EM's inside."""
     pairs = {k: (v, wanted.get(k)) for k, v in found.items()}
-    inner = {k: _completed(a, b) for k, (a, b) in pairs.items() if isinstance(a, dict) and isinstance(b, dict)}
+    inner = {k: completed(a, b) for k, (a, b) in pairs.items() if isinstance(a, dict) and isinstance(b, dict)}
     return {**{k: v for k, v in LATER.items() if k in wanted}, **found, **inner}
 
 
@@ -166,7 +166,7 @@ class RunFolder:
         """
         settings = json.loads(json.dumps(settings))
         found = self.settings()
-        found = found and _completed(found, settings)
+        found = found and completed(found, settings)
         keys = [k for k in settings if found and found.get(k) != settings[k] and k not in free]
         if keys:
             there, here = ({k: s.get(k) for k in keys} for s in (found, settings))

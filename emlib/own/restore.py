@@ -191,6 +191,7 @@ def _judged(
     asked = questions(found.y, found.seen, found.asked, found.frame, found.noise_std, order.seed)
     y, seen, noise_std = [q.y for q in asked], [q.seen for q in asked], asked[0].noise_std
     mean, one = {}, {}
+    yield Progress(p.em.iterations + 1, "judging", 0, len(some))
     for i, x in draws(prior, schedule, y, seen, some, *_how(order, found, plan, p, noise_std, "judge")):
         mean[i], one[i] = (asked[i].error(z) for z in (x.mean(0), x[0]))
         yield Progress(p.em.iterations + 1, "judging", len(mean), len(some))

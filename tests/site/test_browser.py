@@ -14,7 +14,7 @@ WIDTHS = (390, 820, 1440)
 @needs_site
 @pytest.mark.parametrize("page", PAGES)
 def test_page_works_without_a_network(page, open_tab):
-    outside, failed, errors = [], [], []
+    outside, failed, errors, refused = [], [], [], []
 
     def watch(tab):
         tab.on(
@@ -23,6 +23,7 @@ def test_page_works_without_a_network(page, open_tab):
         )
         tab.on("requestfailed", lambda request: failed.append(request.url))
         tab.on("pageerror", lambda error: errors.append(str(error)))
+        tab.on("console", lambda said: "Content Security" in said.text and refused.append(said.text))
 
     tab = open_tab(address(page), watch=watch)
     tab.wait_for_timeout(300)
@@ -31,10 +32,36 @@ def test_page_works_without_a_network(page, open_tab):
     assert raw == [], "mathematics that was not set"
     move_sliders(tab)
     assert outside == [], "requests that left the machine"
+    assert refused == [], "a page needs what its own policy forbids"
     # the theme asks for its icon fonts ahead of time in a way that file:// refuses; it draws icons as SVG anyway
     assert [url for url in failed if "/vendor/fontawesome/" not in url] == [], "files that did not load"
     # Jupyter Book 1 declares this name twice on every page
     assert [error for error in errors if "THEBE_JS_URL" not in error] == []
+
+
+@needs_site
+def test_what_slipped_into_a_page_can_neither_fetch_nor_send(open_tab):
+    outside = []
+    tab = open_tab(address("book/05_dps"), watch=lambda tab: tab.on("request", lambda r: outside.append(r.url)))
+    kinds = tab.evaluate(
+        """async () => {
+            const kinds = [], there = "https://elsewhere.invalid/";
+            document.addEventListener("securitypolicyviolation", event => kinds.push(event.effectiveDirective));
+            for (const [name, at] of [["img", "src"], ["script", "src"], ["iframe", "src"], ["object", "data"]])
+                document.body.appendChild(Object.assign(document.createElement(name), {[at]: there}));
+            const form = Object.assign(document.createElement("form"), {action: there, method: "post"});
+            document.body.appendChild(form).submit();
+            await fetch(there).catch(() => 0);
+            try { new Worker(there) } catch { }
+            try { Function("return 1")(); kinds.push("a string was run") } catch { }
+            await new Promise(done => setTimeout(done, 500));
+            return kinds;
+        }"""
+    )
+    wanted = "img-src script-src-elem frame-src object-src form-action connect-src worker-src script-src"
+    assert set(wanted.split()) <= set(kinds), kinds
+    assert "a string was run" not in kinds
+    assert [url for url in outside if "elsewhere" in url] == []
 
 
 @needs_site

@@ -75,6 +75,18 @@ def test_nothing_is_loaded_from_elsewhere():
         assert not re.search(r"(?:url\(|@import)\s*[\"']?(?:https?:)?//", text), f"{css.name} loads from another place"
 
 
+def test_each_page_says_what_it_may_load_before_it_loads_anything():
+    pages = [html for html in SITE.rglob("*.html") if "_static" not in html.parts]
+    assert len(pages) > len(PAGES)
+    for html in pages:
+        head = parse(html).head
+        first = head.find(["script", "link", "style"])
+        said = first.find_previous("meta", attrs={"http-equiv": "Content-Security-Policy"})
+        assert said is not None, html
+        assert "http" not in said["content"]
+        assert said["content"].startswith("default-src 'none'")
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_page_wears_the_books_own_style_once(page):
     for tag, source, name in (("link", "href", "book.css"), ("script", "src", "book.js")):
