@@ -169,7 +169,7 @@ nbval: $(READY) ## runs every notebook at preset smoke
 site-tests: $(READY) ## builds the site at preset smoke and tests its pages
 	@echo "== The site, built at preset smoke, and its tests"
 	@$(MAKE) --no-print-directory EMLIB_PRESET=smoke site
-	@EMLIB_SITE=_build/smoke/_build/html $(PY) -m pytest tests/site -q $(PARALLEL)
+	@EMLIB_SITE=_build/smoke/_build/html $(PY) -m pytest tests/site -q $(PARALLEL) --dist loadgroup
 
 clean: ## removes the built sites
 	rm -rf _build

@@ -38,10 +38,10 @@ def strip() -> str:
     truth, *rows = viz.read_grid(results / f"{RUN}.png", names).values()
     hidden, last = run["settings"]["fraction"], iterations[-1]
     spent = run["rows"][1]["seconds"]  # the first prior
-    labels = [f"broken: {hidden:.0%} of the pixels hidden, {broken['PSNR']:.1f} dB"]
+    labels = [f"broken: {hidden:.0%} of the pixels hidden, PSNR {broken['PSNR']:.1f} dB"]
     for row in iterations:
         spent += row["seconds"]
-        labels.append(f"EM {row['iteration']}, after {duration(spent)}: {row['PSNR']:.1f} dB")
+        labels.append(f"EM {row['iteration']}, after {duration(spent)}: PSNR {row['PSNR']:.1f} dB")
     alts = [f"Ten pictures of clothes with {hidden:.0%} of their pixels grey"]
     alts += [f"The same ten pictures as EM has repaired them in iteration {row['iteration']}" for row in iterations]
     made = viz.frames(
@@ -49,7 +49,8 @@ def strip() -> str:
         [*labels, "the truth, which EM never saw"],
         [*alts, "The same ten pictures as they were before they were broken"],
         f"Ten of {run['settings']['observations']:,} broken pictures. EM starts from {run['settings']['clean']} clean "
-        f"ones and takes {duration(spent)} ({run['device']}): from {broken['PSNR']:.1f} dB to {last['PSNR']:.1f}.",
+        f"ones and takes {duration(spent)} ({run['device']}). Their PSNR, which says how near they are to the truth, "
+        f"goes from {broken['PSNR']:.1f} to {last['PSNR']:.1f} dB; higher is better.",
         recorded=run,
         name="the EM strip",
     )
@@ -71,6 +72,7 @@ def chapter_map(title: Callable[[str], str], link: Callable[[str], str]) -> str:
         after = ", ".join(str(heads.number(other)) for other in entry["needs"])
         facts = [heads.in_minutes(heads.minutes_to_read(heads.text_of(chapter)))]
         facts += [f"after {after}"] if after and not entry["core"] else []
+        facts += [f"best after {heads.number(entry['best_after'])}"] if "best_after" in entry else []
         return (
             f'<li value="{heads.number(chapter)}"><a href="{link(chapter)}">{title(chapter)}</a> '
             f"<small>{', '.join(facts)}</small></li>"

@@ -36,7 +36,7 @@ CLEAN, HELD_OUT = 500, 1000
 class Split:
     """Three disjoint parts of one data set, each [N, C, H, W] on [-1, 1].
 
-    They take 4 C H W bytes a picture: 0.6 GB for CIFAR-10, 1.5 GB for 30,000 pictures of CelebA at 64 pixels.
+    They take 4 C H W bytes per picture: 0.6 GB for CIFAR-10, 1.5 GB for 30,000 pictures of CelebA at 64 pixels.
 
     Attributes:
         name: of the data set, for results.

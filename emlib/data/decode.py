@@ -132,7 +132,7 @@ def _stat(path: Path) -> os.stat_result:
 
 
 def _is_deep(path: Path) -> bool:
-    """Whether it holds 16 bits a channel; what is no regular file is refused when it is read."""
+    """Whether it holds 16 bits per channel; what is no regular file is refused when it is read."""
     return path.suffix.lower() == ".png" and path.is_file() and is_png16(path)
 
 

@@ -1,4 +1,4 @@
-"""Pictures of eight bits a channel, as Pillow decodes them."""
+"""Pictures of eight bits per channel, as Pillow decodes them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""PNG of 16 bits a channel, which Pillow cuts to 8 bits in colour."""
+"""PNG of 16 bits per channel, which Pillow cuts to 8 bits in colour."""
 
 from __future__ import annotations
 
@@ -43,7 +43,9 @@ def read_png16(path: Path) -> np.ndarray:
     if (mode, packed) == ("RGBA", "LA;16B"):  # two numbers of two bytes are as long as four of one
         return _unpacked(path, "RGBA").view(">u2").astype(np.uint16)
     if (mode, packed) not in (("RGB", "RGB;16B"), ("RGBA", "RGBA;16B")):
-        raise Unreadable(f"has 16 bits a channel, which this Pillow unpacks as {packed}; save it as a TIFF of 16 bits")
+        raise Unreadable(
+            f"has 16 bits per channel, which this Pillow unpacks as {packed}; save it as a TIFF of 16 bits"
+        )
     return _unpacked(path, packed).astype(np.uint16) << 8 | _unpacked(path, packed.replace("16B", "16L"))
 
 

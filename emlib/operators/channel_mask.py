@@ -21,7 +21,7 @@ class ChannelMask(Operator):
     :class:`emlib.PixelMask` hides all channels of a pixel together.
 
     Attributes:
-        mask: [N, C, H, W], 1 where a number is seen, 0 where it is hidden; one mask a picture, or one for all.
+        mask: [N, C, H, W], 1 where a number is seen, 0 where it is hidden; one mask per picture, or one for all.
     """
 
     mask: Tensor

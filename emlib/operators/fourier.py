@@ -22,7 +22,7 @@ class FourierMask(Operator):
     -k are conjugate: keeping both measures the same two numbers twice.
 
     Attributes:
-        mask: [N, 1 or C, H, W], 1 where a frequency is kept; one mask a picture, or one for all. Frequencies stand as
+        mask: [N, 1 or C, H, W], 1 where a frequency is kept; one mask per picture, or one for all. Frequencies stand as
             in torch.fft.fft2, zero first: apply torch.fft.ifftshift to a mask with zero in the middle.
     """
 

@@ -19,7 +19,7 @@ class PixelMask(Operator):
     r"""A x = m * x: hidden pixels read 0, which is mid-grey (inpainting; EMDiffusion, section 5.3).
 
     Attributes:
-        mask: [N, 1, H, W], 1 where a pixel is seen, 0 where it is hidden; one mask a picture, or one for all.
+        mask: [N, 1, H, W], 1 where a pixel is seen, 0 where it is hidden; one mask per picture, or one for all.
     """
 
     mask: Tensor

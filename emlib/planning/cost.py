@@ -193,7 +193,7 @@ def total(stages: list[Stage]) -> Stage:
 
 
 def as_text(stages: list[Stage]) -> str:
-    """The stages as text, one a line, and their total; work and time are those of all ``times``."""
+    """The stages as text, one per line, and their total; work and time are those of all ``times``."""
     titles = (
         "stage",
         "times",

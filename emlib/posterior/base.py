@@ -30,7 +30,7 @@ GPU_BATCH = 256
 """On a GPU every batch has exactly this size, or the size that is asked for where that is smaller: the same code for
 each, which is also recorded but once. On an H200 a picture then came out the same in any company: bit for bit in
 bfloat16, to 1e-4 in float32, and to 0.02 in float32 with convolutions in TF32, which is PyTorch's default. A step of
-MMPS took 69 microseconds a picture in batches of 128 with the network of preset `colab`, 60 in 256, 56 in 512."""
+MMPS took 69 microseconds per picture in batches of 128 with the network of preset `colab`, 60 in 256, 56 in 512."""
 
 
 class NotFinite(ValueError):

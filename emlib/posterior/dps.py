@@ -90,7 +90,7 @@ def _pushed(
     eta: float,
     distance: Callable[[Tensor], Tensor],
 ) -> Iterator[SampleStep]:
-    """The loop of both, where ``distance`` makes one number a picture [B] of y - A x0_hat."""
+    """The loop of both, where ``distance`` makes one number per picture [B] of y - A x0_hat."""
     check_eta(eta)
     if not 0 <= scale < inf:
         raise ValueError(f"the guidance scale must be 0 or more, and finite, got {scale}")

@@ -199,8 +199,8 @@ PAPER = replace(
 
 
 # The same by our own means, for less than a tenth of the computing of `paper` with DPS (tests/test_presets.py).
-# E-step: MMPS in 16 calls with two gradients each, 48 passes a picture for DPS's 2,000, and no lambda to search for. On
-#   the embedded pictures it was above DPS-1000 in PSNR at a fortieth of the time (data/results/samplers.json).
+# E-step: MMPS in 16 calls with two gradients each, 48 passes per picture for DPS's 2,000, and no lambda to search for.
+#   On the embedded pictures it was above DPS-1000 in PSNR at a fortieth of the time (data/results/samplers.json).
 # M-step: batches of 256, so twice as many updates for the same work; DDPM itself took 128 at this rate (Ho et al.
 #   2020). Phase 1 goes on from weights that know most already: 200 epochs of 5,000 pictures, not 1,000.
 # First prior: fifty pictures are known by heart long before 10,000 updates.

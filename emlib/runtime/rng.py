@@ -12,7 +12,7 @@ from emlib.runtime.device import sent
 
 
 def streams(seed: int, purpose: str, indices: Iterable[int]) -> list[Generator]:
-    """Random generators, one a picture, each keyed by (seed, purpose, index of the picture).
+    """Random generators, one per picture, each keyed by (seed, purpose, index of the picture).
 
     Args:
         seed: seed of the whole experiment.

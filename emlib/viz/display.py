@@ -61,9 +61,9 @@ def frames(
     """Pictures behind one slider that works with mouse, touch and arrow keys, and without a kernel.
 
     Args:
-        pictures: one a frame.
-        labels: what is said beside the slider, one a frame.
-        alts: alt text, one a frame.
+        pictures: one per frame.
+        labels: what is said beside the slider, one per frame.
+        alts: alt text, one per frame.
         caption: what is seen.
         start: which frame is seen first; the one at the left of the slider by default.
         recorded, name: as in :func:`figure`.

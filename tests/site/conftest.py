@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import dataclass, field
 
 import pytest
+from built import address
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 PATIENCE = 600_000
@@ -24,25 +26,77 @@ def browser():
         running.close()
 
 
+def opened(browser, where: str, theme: str, width: int, watch=None):
+    """An address in a window of its own."""
+    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=theme)
+    context.set_default_timeout(PATIENCE)
+    context.add_init_script(f"localStorage.setItem('mode', '{theme}'); localStorage.setItem('theme', '{theme}')")
+    tab = context.new_page()
+    if watch is not None:
+        watch(tab)
+    tab.goto(where, wait_until="load")
+    if tab.locator("article .math").count():
+        tab.wait_for_selector("mjx-container", state="attached")
+        tab.evaluate("() => MathJax.startup.promise")
+    return tab
+
+
 @pytest.fixture
 def open_tab(browser):
     """Opens an address in the theme and width asked for; all is closed at the end."""
-    contexts = []
+    tabs = []
 
-    def opened(address: str, theme: str = "light", width: int = 1440, watch=None):
-        context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=theme)
-        contexts.append(context)
-        context.set_default_timeout(PATIENCE)
-        context.add_init_script(f"localStorage.setItem('mode', '{theme}'); localStorage.setItem('theme', '{theme}')")
-        tab = context.new_page()
-        if watch is not None:
-            watch(tab)
-        tab.goto(address, wait_until="load")
-        if tab.locator("article .math").count():
-            tab.wait_for_selector("mjx-container", state="attached")
-            tab.evaluate("() => MathJax.startup.promise")
-        return tab
+    def open_one(where: str, theme: str = "light", width: int = 1440, watch=None):
+        tabs.append(opened(browser, where, theme, width, watch))
+        return tabs[-1]
 
-    yield opened
-    for context in contexts:
-        context.close()
+    yield open_one
+    for tab in tabs:
+        tab.context.close()
+
+
+@dataclass
+class Heard:
+    """What a page asked for and complained of since it was opened."""
+
+    outside: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+
+    def listen(self, tab) -> None:
+        own = ("file:", "data:", "blob:")
+        tab.on("request", lambda request: request.url.startswith(own) or self.outside.append(request.url))
+        tab.on("requestfailed", lambda request: self.failed.append(request.url))
+        tab.on("pageerror", lambda error: self.errors.append(str(error)))
+        tab.on("console", lambda said: "Content Security" in said.text and self.refused.append(said.text))
+
+
+@pytest.fixture(scope="session")
+def loaded(browser, request):
+    """A page of the book and a theme, opened once for all tests of them: (tab, what was heard)."""
+    page, theme = request.param
+    heard = Heard()
+    tab = opened(browser, address(page), theme, 1440, heard.listen)
+    tab.evaluate("window.openAtFirst = new Set(document.querySelectorAll('details[open]'))")
+    yield tab, heard
+    tab.context.close()
+
+
+@pytest.fixture
+def tab(loaded):
+    """The page as it was when it was opened, whatever the test before this one did to it."""
+    tab, _ = loaded
+    tab.set_viewport_size({"width": 1440, "height": 900})
+    tab.emulate_media(media="screen")
+    tab.evaluate(
+        """() => {
+            window.dispatchEvent(new Event('afterprint'));
+            for (const part of document.querySelectorAll('details')) part.open = window.openAtFirst.has(part);
+            for (const dial of document.querySelectorAll('.emlib-dial input')) {
+                dial.value = dial.defaultValue;
+                dial.dispatchEvent(new Event('input'));
+            }
+        }"""
+    )
+    return tab

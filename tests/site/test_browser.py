@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from built import CHAPTERS, PAGES, address, needs_site
+from built import DARK, LIGHT, PAGES, address, needs_site
 
 from emlib import viz
 
@@ -12,31 +12,20 @@ WIDTHS = (390, 820, 1440)
 
 
 @needs_site
-@pytest.mark.parametrize("page", PAGES)
-def test_page_works_without_a_network(page, open_tab):
-    outside, failed, errors, refused = [], [], [], []
-
-    def watch(tab):
-        tab.on(
-            "request",
-            lambda request: request.url.startswith(("file:", "data:", "blob:")) or outside.append(request.url),
-        )
-        tab.on("requestfailed", lambda request: failed.append(request.url))
-        tab.on("pageerror", lambda error: errors.append(str(error)))
-        tab.on("console", lambda said: "Content Security" in said.text and refused.append(said.text))
-
-    tab = open_tab(address(page), watch=watch)
+@pytest.mark.parametrize("loaded", LIGHT, indirect=True)
+def test_page_works_without_a_network(tab, loaded):
+    _, heard = loaded
     tab.wait_for_timeout(300)
     assert tab.locator("mjx-merror").count() == 0, tab.locator("mjx-merror").all_inner_texts()
     raw = [text for text in tab.locator("article .math").all_inner_texts() if "\\(" in text or "\\[" in text]
     assert raw == [], "mathematics that was not set"
     move_sliders(tab)
-    assert outside == [], "requests that left the machine"
-    assert refused == [], "a page needs what its own policy forbids"
+    assert heard.outside == [], "requests that left the machine"
+    assert heard.refused == [], "a page needs what its own policy forbids"
     # the theme asks for its icon fonts ahead of time in a way that file:// refuses; it draws icons as SVG anyway
-    assert [url for url in failed if "/vendor/fontawesome/" not in url] == [], "files that did not load"
+    assert [url for url in heard.failed if "/vendor/fontawesome/" not in url] == [], "files that did not load"
     # Jupyter Book 1 declares this name twice on every page
-    assert [error for error in errors if "THEBE_JS_URL" not in error] == []
+    assert [error for error in heard.errors if "THEBE_JS_URL" not in error] == []
 
 
 @needs_site
@@ -65,9 +54,8 @@ def test_what_slipped_into_a_page_can_neither_fetch_nor_send(open_tab):
 
 
 @needs_site
-@pytest.mark.parametrize("page", PAGES)
-def test_page_fits_into_its_window(page, open_tab):
-    tab = open_tab(address(page))
+@pytest.mark.parametrize("loaded", LIGHT, indirect=True)
+def test_page_fits_into_its_window(tab):
     for width in WIDTHS:
         tab.set_viewport_size({"width": width, "height": 900})
         settle(tab)
@@ -79,9 +67,9 @@ def test_page_fits_into_its_window(page, open_tab):
 
 
 @needs_site
-@pytest.mark.parametrize("page", PAGES)
-def test_a_phone_shows_equations_whole_and_stacked_figures(page, open_tab):
-    tab = open_tab(address(page), width=390)
+@pytest.mark.parametrize("loaded", LIGHT, indirect=True)
+def test_a_phone_shows_equations_whole_and_stacked_figures(tab):
+    tab.set_viewport_size({"width": 390, "height": 900})
     settle(tab)
     wide = tab.locator("article div.math mjx-container").evaluate_all(
         "boxes => boxes.filter(box => box.scrollWidth > box.clientWidth + 1).map(box => box.parentElement.textContent)"
@@ -94,10 +82,9 @@ def test_a_phone_shows_equations_whole_and_stacked_figures(page, open_tab):
 
 
 @needs_site
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("page", CHAPTERS)
-def test_no_figure_is_a_slab_on_a_dark_page(page, theme, open_tab):
-    tab = open_tab(address(page), theme)
+@pytest.mark.parametrize("loaded", [*LIGHT, *DARK], indirect=True)
+def test_no_figure_is_a_slab_on_a_dark_page(tab):
+    theme = tab.evaluate("document.documentElement.dataset.theme")
     grounds = tab.locator(".emlib-drawn, .emlib-sheet").evaluate_all(
         "all => all.map(one => getComputedStyle(one).backgroundColor)"
     )
@@ -109,9 +96,8 @@ def test_no_figure_is_a_slab_on_a_dark_page(page, theme, open_tab):
 
 
 @needs_site
-@pytest.mark.parametrize("page", PAGES)
-def test_sliders_are_as_wide_as_their_pictures(page, open_tab):
-    tab = open_tab(address(page))
+@pytest.mark.parametrize("loaded", LIGHT, indirect=True)
+def test_sliders_are_as_wide_as_their_pictures(tab):
     for figure in tab.locator(".emlib-frames").all():
         picture = figure.locator(".emlib-frame:not([hidden]) img").first.bounding_box()["width"]
         for dial in figure.locator("input").all():
@@ -161,9 +147,9 @@ def test_the_front_page_works_without_scripts(browser):
 
 
 @needs_site
-@pytest.mark.parametrize("page", PAGES)
-def test_page_can_be_printed(page, open_tab):
-    tab = open_tab(address(page), width=680)  # the width of A4 between its margins
+@pytest.mark.parametrize("loaded", LIGHT, indirect=True)
+def test_page_can_be_printed(tab):
+    tab.set_viewport_size({"width": 680, "height": 900})  # the width of A4 between its margins
     tab.emulate_media(media="print")
     tab.evaluate("window.dispatchEvent(new Event('beforeprint'))")
     settle(tab)

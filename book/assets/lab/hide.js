@@ -85,7 +85,7 @@ lab.part("hide", (lab) => {
       }
       const took = (performance.now() - begin) / 1000;
       const last = replay.steps.at(-1).pictures.map((x) => lab.decibels(x, truth)).join(", ");
-      say(`Done in ${took.toFixed(1)} s: ${last}. The observed picture: ${lab.decibels(broken.y, truth)}.`);
+      say(`Done in ${took.toFixed(1)} s. PSNR: ${last}; of the observed picture: ${lab.decibels(broken.y, truth)}.`);
     }
 
     const own = lab.ownPicture((x) => paint.set({ truth: x }), (words) => say(words));
