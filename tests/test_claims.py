@@ -716,3 +716,26 @@ def test_no_recorded_run_is_from_uncommitted_changes(file):
     record = run(file.stem)
     commits = [record["commit"], *record["settings"].get("commits", [])]
     assert [commit for commit in commits if not re.fullmatch("[0-9a-f]{12}", commit)] == []
+
+
+# ---- chapter 14 ----
+
+
+def test_the_verdict_is_right_in_all_of_them_in_either_direction():
+    rows = run("restore-sets")["rows"]
+    assert len(rows) == 11
+    assert all(row["right"] for row in rows)
+    assert {row["recommended"] == "mean" for row in rows} == {True, False}
+    leads = {row["set"]: row["lead by truth"] for row in rows}
+    assert leads["drawings, masks"] < -5
+    assert min(leads[name] for name in ("bricks, masks", "clothes, masks", "photographs, blur")) > 2
+    assert leads["photographs, masks"] < 0
+
+
+def test_where_pixels_were_withheld_the_truth_lies_within_the_interval():
+    rows = run("restore-sets")["rows"]
+    masks = [row for row in rows if row["set"].endswith("masks")]
+    assert masks == rows[:5]
+    assert all(row["low"] <= row["lead by truth"] <= row["high"] for row in masks)
+    others = [row for row in rows if row not in masks]
+    assert sum(not row["low"] <= row["lead by truth"] <= row["high"] for row in others) >= 3
