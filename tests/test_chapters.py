@@ -111,6 +111,12 @@ def test_plotting_is_folded(chapter):
 
 
 @pytest.mark.parametrize("chapter", chapters(), ids=lambda path: path.stem)
+def test_no_figure_is_frozen_into_pixels(chapter):
+    """As pixels it would be a white slab on a dark page; sliders take figures as they are."""
+    assert [cell.source for cell in code(chapter) if "buffer_rgba" in cell.source] == []
+
+
+@pytest.mark.parametrize("chapter", chapters(), ids=lambda path: path.stem)
 def test_no_line_of_code_is_wider_than_the_page(chapter):
     lines = [line for cell in code(chapter) for line in cell.source.splitlines()]
     assert lines
