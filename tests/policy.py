@@ -30,7 +30,8 @@ POLICY = "; ".join(
 
 def say(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
     """Puts the policy before all that it speaks of."""
-    context["metatags"] = f'<meta http-equiv="Content-Security-Policy" content="{POLICY}" />' + context["metatags"]
+    policy = f'<meta http-equiv="Content-Security-Policy" content="{POLICY}" />'
+    context["metatags"] = policy + context.get("metatags", "")  # the index has none of its own
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

@@ -36,7 +36,8 @@ def serious(tab, rules: tuple[str, ...] = ()) -> list[str]:
     tab.wait_for_timeout(300)
     if not tab.evaluate("'axe' in window"):
         tab.evaluate(AXE.read_text(encoding="utf-8"))
-    options = {"resultTypes": ["violations"], **({"runOnly": rules} if rules else {})}
+    # no preload: axe would ask for the style sheets once more, which no page opened from a file may do
+    options = {"resultTypes": ["violations"], "preload": False, **({"runOnly": rules} if rules else {})}
     found = tab.evaluate("options => axe.run(document, options)", options)["violations"]
     bad = [rule for rule in found if rule["impact"] in ("serious", "critical") and rule["id"] not in ALLOWED]
     return [f"{rule['id']}: {node['target']} {node['failureSummary']}" for rule in bad for node in rule["nodes"]]
