@@ -134,6 +134,16 @@ def test_the_recommendation_is_the_least_error_and_says_how_sure_it_is():
     assert "reaches 0" in said
 
 
+def test_no_lead_is_told_where_the_error_is_lost_in_the_noise():
+    filters = {"TV": 1.0}
+    mean = Judgement({"mean": (-0.001,) * 9, "draw": (0.02,) * 9, "TV": (0.02,) * 9}, filters)
+    other = Judgement({"mean": (0.02,) * 9, "draw": (0.02,) * 9, "TV": (-0.001,) * 9}, filters)
+    for judgement, name in ((mean, "mean of the draws"), (other, "filter, TV")):
+        said = verdict.recommendation(judgement)
+        assert said.startswith(f"Take the {name}: by what was withheld its error is lost in the noise")
+        assert "dB" not in said
+
+
 def test_a_report_says_whether_to_go_on():
     assert "More time would help" in verdict.progress([0.02, 0.01], False)
     assert "Converged" in verdict.progress([0.0101, 0.01], False)

@@ -102,6 +102,8 @@ def _judged(done: Done) -> str:
         name = {"mean": f"mean of {done.plan.draws} draws", "draw": "a single draw"}.get(way, way)
         lead, low, high = j.lead(way, j.filter)
         ahead = "" if way == j.filter else f"{lead:+.2f} dB ({low:+.2f} to {high:+.2f})"
+        if j.is_lost(way) or j.is_lost(j.filter):
+            ahead = "cannot be told: an error is lost in the noise"
         rows.append([name, f"{unit * max(0.0, j.mean(way)) ** 0.5:.4g}", ahead])
     head = ["", "error by what was withheld, the files' units", f"ahead of {j.filter}"]
     return _table(head, rows) + f"<p>Judged on {len(next(iter(j.errors.values())))} pictures, without the truth.</p>"

@@ -16,6 +16,14 @@ NEAR = 0.6
 def recommendation(judgement: Judgement) -> str:
     """Which way to take, and how sure that is."""
     filter, mean = judgement.filter, "mean"
+    if judgement.is_lost(judgement.recommended):
+        name, other = ("mean of the draws", f"the best filter, {filter},")
+        if judgement.recommended != mean:
+            name, other = (f"filter, {filter}", "the mean of the draws")
+        return (
+            f"Take the {name}: by what was withheld its error is lost in the noise, so how far it is ahead of {other} "
+            "cannot be told. If the noise is less than was told or estimated, name it, and judge anew."
+        )
     lead, low, high = judgement.lead(mean, filter)
     span = f"{abs(lead):.2f} dB (95 % interval {low:.2f} to {high:.2f})"
     if judgement.recommended == mean:

@@ -125,6 +125,10 @@ def _mse(x: Tensor, y: Tensor, where: Tensor) -> float:
     return float((x - y)[where.expand_as(y)].square().nanmean())
 
 
+LOST = 1e-9
+"""Mean squared error, on [-1, 1], that counts as none: one less its noise may fall to zero and below."""
+
+
 @dataclass(frozen=True)
 class Judgement:
     """What each way to mend came to.
@@ -141,6 +145,10 @@ class Judgement:
         """Mean squared error of a way over the pictures."""
         return float(np.mean(self.errors[way]))
 
+    def is_lost(self, way: str) -> bool:
+        """Whether nothing is left of a way's error once the noise is taken off, so that no lead can be told in dB."""
+        return self.mean(way) <= LOST
+
     @property
     def filter(self) -> str:
         """The best filter."""
@@ -150,9 +158,8 @@ class Judgement:
         """How far one way is ahead of another, in dB, with the ends of its 95 % bootstrap interval over pictures."""
         a, b = (np.array(self.errors[name]) for name in (way, over))
         rows = np.random.default_rng(0).integers(len(a), size=(SAMPLES, len(a)))
-        tiny = 1e-9  # an error less its noise may fall to zero and below
-        many = 10 * np.log10(np.maximum(b[rows].mean(1), tiny) / np.maximum(a[rows].mean(1), tiny))
-        whole = 10 * np.log10(max(b.mean(), tiny) / max(a.mean(), tiny))
+        many = 10 * np.log10(np.maximum(b[rows].mean(1), LOST) / np.maximum(a[rows].mean(1), LOST))
+        whole = 10 * np.log10(max(b.mean(), LOST) / max(a.mean(), LOST))
         low, high = np.quantile(many, [0.025, 0.975])
         return float(whole), float(low), float(high)
 
