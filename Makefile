@@ -43,7 +43,7 @@ export EMLIB_STATIC := 1
 PARALLEL := -n $(WORKERS) --maxprocesses 4
 ALONE := OMP_NUM_THREADS=1 EMLIB_PRESET=smoke
 
-.PHONY: book test setup site slides times notebook notebooks results reproduce validate audit lock serve check-links lint unit nbval site-tests clean distclean help
+.PHONY: book test setup site slides times notebook notebooks results reproduce validate audit lock serve check-links lint unit coverage nbval site-tests clean distclean help
 .DEFAULT_GOAL := help
 
 help: ## lists these commands
@@ -161,6 +161,9 @@ lint: $(READY) ## the form of the code and of the chapters' cells, who imports w
 unit: $(READY) ## tests of the library and of the project's frame
 	@echo "== Unit tests"
 	@$(ALONE) $(PY) -m pytest tests -q --ignore=tests/site $(PARALLEL)
+
+coverage: $(READY) ## the unit tests once more, and whether they run at least 90 % of the library's lines
+	@$(ALONE) $(PY) -m pytest tests -q --ignore=tests/site $(PARALLEL) --cov --cov-report=term:skip-covered --cov-fail-under=90
 
 nbval: $(READY) ## runs every notebook at preset smoke
 	@echo "== Running every notebook at preset smoke (nbval)"

@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -78,6 +80,19 @@ def test_a_mistake_ends_in_one_sentence_before_any_work(toy, capsys, words, says
     assert says in err
     assert len(err.strip().splitlines()) == 1
     assert not (toy / "runs").exists()
+
+
+def test_a_refusal_loads_nothing_that_only_a_run_needs():
+    """What draws, scores or decodes takes seconds to load, which somebody with a slip of the pen need not wait for."""
+    heavy = ("matplotlib", "tifffile", "torchvision", "torchmetrics", "scipy", "skimage", "diffusers", "lpips")
+    code = f"""import sys
+from emlib.cli.main import main
+assert main(["em", "--operator", "nonsense"]) == 2
+assert "torch" in sys.modules
+print([name for name in {heavy} if name in sys.modules])"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+    assert "unknown operator 'nonsense'" in done.stderr
 
 
 def test_train_and_reconstruct_work_on_each_others_files(toy, capsys, monkeypatch):

@@ -101,6 +101,15 @@ def test_expressions_do_not_enter_a_shell(path):
     assert [step["run"] for step in steps(load(path)) if "${{" in step.get("run", "")] == []
 
 
+def test_the_weekly_run_measures_what_the_tests_cover_and_audits_the_packages():
+    weekly = load(ROOT / ".github/workflows/weekly.yml")
+    run = {step.get("run") for step in steps(weekly)}
+    assert {"make test", "make coverage", "make audit", "make check-links"} <= run
+    assert set(weekly["jobs"]["report"]["needs"]) == set(weekly["jobs"]) - {"report"}
+    line = next(x for x in (ROOT / "Makefile").read_text(encoding="utf-8").splitlines() if "--cov" in x)
+    assert int(re.search(r"--cov-fail-under=(\d+)", line).group(1)) >= 90
+
+
 def test_they_run_on_the_books_branch_and_publish_what_make_builds():
     branch = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))["repository"]["branch"]
     for name in ("test", "publish"):

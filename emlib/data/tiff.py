@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import tifffile
 
 from emlib.data.files import Decoded, Unreadable, check_size, upright
 from emlib.data.pillow import KINDS, decode_pillow
+
+if TYPE_CHECKING:
+    import tifffile
 
 PREMULTIPLIED, ALPHA = 1, 2
 """TIFF's numbers for a channel of opacity that has been multiplied into the colours, and for one that has not."""
@@ -26,6 +28,8 @@ def decode_tiff(path: Path) -> Decoded:
         Unreadable: if it has several pages, other channels, is too large, or packed in a way that nothing here unpacks.
         Exception: nearly any, if it is damaged.
     """
+    import tifffile  # here, where there is a TIFF: few have one
+
     with tifffile.TiffFile(path) as file:
         page = _only_page(file)
         check_size(page.imagelength, page.imagewidth)

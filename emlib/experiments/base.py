@@ -12,13 +12,16 @@ from tqdm import tqdm
 
 from emlib.diffusion import Eps
 from emlib.em.loop import EStep
-from emlib.posterior import reconstruct
+from emlib.posterior import find_sampler, reconstruct
 from emlib.runs.build import choose_e_step
 from emlib.runs.presets import Preset
 from emlib.runs.task import Task
 from emlib.schedule import Schedule
 from emlib.training import TrainStep, train
 from emlib.unet import build_unet
+
+SOLVER = find_sampler("mmps").solver
+"""How MMPS solves in tables of today."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,7 @@ class Setting:
         seed: seed of everything random.
         folder: where a method may keep what it needs to resume.
         other: a few pictures of another kind, as many as are clean, or None.
+        solver: how MMPS solves; recorded tables are older than the preconditioner.
     """
 
     preset: Preset
@@ -40,6 +44,11 @@ class Setting:
     seed: int
     folder: Path
     other: Tensor | None = None
+    solver: str = SOLVER
+
+    def sampler(self, name: str) -> str:
+        """The sampler that a method means by a name: MMPS solves as the table does."""
+        return "mmps-plain" if name == "mmps" and self.solver == find_sampler("mmps-plain").solver else name
 
 
 @dataclass(frozen=True)
@@ -82,7 +91,7 @@ def last(loop: Iterator[TrainStep]) -> Eps:
 
 def e_step_of(s: Setting, sampler: str, rule: str) -> EStep:
     """An E-step on the table's measurements, by the names of its sampler and of its rule for lambda."""
-    return choose_e_step(sampler, rule, s.seed, s.preset, s.schedule, s.task.measurements)
+    return choose_e_step(s.sampler(sampler), rule, s.seed, s.preset, s.schedule, s.task.measurements)
 
 
 def posterior(s: Setting, prior: Eps, *samplers: str) -> dict[str, Tensor]:

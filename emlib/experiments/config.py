@@ -102,15 +102,15 @@ def check_methods(names: Iterable[object]) -> None:
         raise ValueError(f"unknown methods {', '.join(unknown):.200}; there are {', '.join(METHODS)}")
 
 
-def check_experiment(experiment: Experiment) -> None:
-    """Refuses a task that there is not, before any of its pictures is read.
+def check_experiment(experiment: Experiment, sizes: Preset | None = None) -> None:
+    """Refuses a task that there is not, before any of its pictures is read; at these sizes, if not at its own.
 
     Raises:
         ValueError: with the remedy.
     """
     kind = find_operator(experiment.operator)
     parameters = own_parameters(kind, {"fraction": experiment.fraction})
-    check_task(experiment.sizes(), kind, parameters, experiment.noise_std)
+    check_task(sizes or experiment.sizes(), kind, parameters, experiment.noise_std)
 
 
 def read_experiment(name: str) -> Experiment:

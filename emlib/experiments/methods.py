@@ -83,7 +83,8 @@ def by_diem(s: Setting) -> Outcome:
     """DiEM, the only one that is given no clean picture."""
     p = s.preset
     settings, m = replace(p.em, seed=s.seed), s.task.measurements
-    loop = run_diem(m, p.unet, s.schedule, settings, p.e_steps, p.cg_steps, s.folder)
+    sampler = find_sampler(s.sampler("mmps")).sampler
+    loop = run_diem(m, p.unet, s.schedule, settings, p.e_steps, p.cg_steps, s.folder, sampler=sampler)
     return _after(s, loop, e_step_of(s, "mmps", "auto"), "mmps")
 
 

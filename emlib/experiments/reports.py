@@ -8,10 +8,8 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import matplotlib.pyplot as plt
-from matplotlib.lines import Line2D
 from torch import Tensor
 
 from emlib.data import data_dir
@@ -20,6 +18,10 @@ from emlib.experiments.paper_tables import Reported
 from emlib.experiments.summary import Score, labels, over_seeds
 from emlib.experiments.table import pictures_of
 from emlib.runs.record import read_result
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.lines import Line2D
 
 Record = Mapping[str, Any]
 Way = tuple[str, str]
@@ -198,7 +200,7 @@ def in_order(methods: Iterable[str]) -> str:
 
 
 def dots(
-    ax: plt.Axes,
+    ax: Axes,
     series: Mapping[str, Mapping[str, float]],
     names: Mapping[str, str],
     apart: float = 0.0,

@@ -12,14 +12,14 @@ import torch
 from emlib.data.datasets import load
 from emlib.data.pixels import fitted
 from emlib.em.checkpoint import RunFolder
-from emlib.experiments.base import Setting
+from emlib.experiments.base import SOLVER, Setting
 from emlib.experiments.config import Experiment, here
 from emlib.experiments.methods import METHODS
 from emlib.experiments.table import keep_pictures
 from emlib.metrics import alexnet, summary
 from emlib.metrics.summary import CROWD
-from emlib.posterior import find_sampler
 from emlib.runs.build import draw_samples
+from emlib.runs.presets import Preset
 from emlib.runs.record import provenance
 from emlib.runs.task import make_task
 from emlib.runtime.device import pick_device
@@ -32,24 +32,32 @@ LAST_DRAWS = "FD-AlexNet of the last E-step"
 
 
 def run_missing(
-    experiment: Experiment, methods: Iterable[str], seed: int, folder: Path, kept: Path, data: str
+    experiment: Experiment,
+    methods: Iterable[str],
+    seed: int,
+    folder: Path,
+    kept: Path,
+    data: str,
+    sizes: Preset | None = None,
+    solver: str = SOLVER,
 ) -> Iterator[list[dict]]:
     """Runs the methods that have no file yet, and yields the rows of each once they are kept.
 
     Args:
-        experiment: the task and the sizes.
+        experiment: the task, and the sizes where no others are given.
         methods: which of its methods.
         seed: seed of everything random.
         folder: for what a method needs to resume, and the prior that it came to, as METHOD.safetensors.
         kept: for one file a finished method.
         data: the data set, as :func:`emlib.data.datasets.load` takes it.
+        sizes, solver: those of a recorded table, which are not today's (:mod:`emlib.experiments.recorded`).
 
     Raises:
         ValueError: if ``kept`` holds files of another task, other sizes or data of another name.
     """
-    p, device = experiment.sizes(), pick_device()
+    p, device = sizes or experiment.sizes(), pick_device()
     said = {key: value for key, value in asdict(experiment).items() if key not in ("about", "methods", "seeds")}
-    said |= {"seed": seed, "data": Path(data).name, "solver": find_sampler("mmps").solver}
+    said |= {"seed": seed, "data": Path(data).name, "solver": solver}
     RunFolder(kept).claim({**said, **asdict(p)})
     if all((kept / f"{method}.json").is_file() for method in methods):
         return
@@ -66,7 +74,7 @@ def run_missing(
         if file.is_file():
             continue
         resumed, start, cores = work.exists(), time.perf_counter(), time.process_time()
-        outcome = METHODS[method](Setting(p, task, schedule, seed, work, other))
+        outcome = METHODS[method](Setting(p, task, schedule, seed, work, other, solver))
         row = {"method": method, "seed": seed, "seconds": round(time.perf_counter() - start, 1)}
         if device == "cpu":  # where others compute beside it, its own processor time is the one to compare
             row |= {"processor seconds": round(time.process_time() - cores, 1), "threads": torch.get_num_threads()}

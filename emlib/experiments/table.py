@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from emlib.data.pixels import from_pixels, to_pixels
-from emlib.experiments.base import Outcome
+from emlib.experiments.base import SOLVER, Outcome
+from emlib.runs.presets import Preset
 from emlib.runs.record import write_result
 from emlib.runs.task import Task
 from emlib.runtime.files import read_json
@@ -61,7 +62,15 @@ def read_part(file: Path) -> dict[str, Any]:
     return dict(part)
 
 
-def gather(experiment: Experiment, name: str, kept: Path, out: Path, command: str) -> list[str]:
+def gather(
+    experiment: Experiment,
+    name: str,
+    kept: Path,
+    out: Path,
+    command: str,
+    sizes: Preset | None = None,
+    solver: str = SOLVER,
+) -> list[str]:
     """Writes all rows that there are to one recorded run, and beside it the pictures of the seed that has most: what
     was restored (NAME.png), and what was drawn from the priors (NAME-samples.png).
 
@@ -71,6 +80,7 @@ def gather(experiment: Experiment, name: str, kept: Path, out: Path, command: st
         kept: holds ``seed-SEED/METHOD.json`` and ``.safetensors``.
         out: JSON file to write.
         command: that makes the whole table, whichever parts of it were run by others.
+        sizes, solver: as for :func:`emlib.experiments.run.run_missing`.
 
     Returns:
         What has no file yet.
@@ -88,7 +98,8 @@ def gather(experiment: Experiment, name: str, kept: Path, out: Path, command: st
         settings = {
             **asdict(experiment),
             **task,
-            "sizes": asdict(experiment.sizes()),
+            "sizes": asdict(sizes or experiment.sizes()),
+            "solver": solver,
             "commits": commits,
             "missing": missing,
         }

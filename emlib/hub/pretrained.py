@@ -8,13 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import re
-import socket
-import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import urlsplit
-from urllib.request import getproxies
 
 import torch
 from safetensors import SafetensorError
@@ -23,6 +19,7 @@ from torch import Tensor
 
 from emlib.hub.card import model_card
 from emlib.hub.diffusers import check_schedule, from_sizes, renamed, to_sizes
+from emlib.hub.reach import answers
 from emlib.runtime.files import atomic_folder, read_json, write_json
 from emlib.unet import UNet, load_unet
 
@@ -104,7 +101,7 @@ def _in_folder(folder: Path) -> Find:
 
 def _at_hub(repo: str) -> Find:
     try:
-        from huggingface_hub import hf_hub_download
+        from huggingface_hub import constants, hf_hub_download
         from huggingface_hub.utils import EntryNotFoundError, LocalEntryNotFoundError
     except ImportError:
         raise FileNotFoundError(
@@ -112,13 +109,13 @@ def _at_hub(repo: str) -> Find:
             f"with diffusers), or name a folder with its {CONFIG} and {WEIGHTS}"
         ) from None
 
-    answers = _answers()
+    reachable = not constants.HF_HUB_OFFLINE and answers(constants.ENDPOINT)
 
     def find(*names: str, needed: bool = True) -> Path | None:
         reached = True
         for name in names:
             try:
-                with _offline(not answers):  # its client would ask again and again, for most of a minute
+                with _offline(not reachable):  # its client would ask again and again, for most of a minute
                     return Path(hf_hub_download(repo, name))
             except LocalEntryNotFoundError:  # neither fetched before nor to be fetched now
                 reached = False
@@ -140,28 +137,6 @@ def _at_hub(repo: str) -> Find:
         return None
 
     return find
-
-
-PATIENCE = 3.0
-"""Seconds for the hub to answer, before only what was fetched earlier is looked for."""
-
-
-def _answers() -> bool:
-    """Whether the hub can be reached; through a proxy, which only its client knows how to ask, it is taken to be."""
-    from huggingface_hub import constants
-
-    if constants.HF_HUB_OFFLINE or getproxies():
-        return not constants.HF_HUB_OFFLINE
-    place, heard = urlsplit(constants.ENDPOINT), list[bool]()
-
-    def ask() -> None:
-        with contextlib.suppress(OSError), socket.create_connection((place.hostname, place.port or 443), PATIENCE):
-            heard.append(True)
-
-    asking = threading.Thread(target=ask, daemon=True)  # a name server may take longer than any patience
-    asking.start()
-    asking.join(PATIENCE)
-    return bool(heard)
 
 
 @contextlib.contextmanager

@@ -6,7 +6,6 @@ import zipfile
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-import tifffile
 from PIL import Image
 
 from emlib.data.files import full
@@ -105,6 +104,8 @@ def _write(path: Path, layers: np.ndarray, form: Form) -> None:
             ):
                 np.lib.format.write_array(member, flat, allow_pickle=False)
         elif form.suffix == ".tif":
+            import tifffile
+
             extra = ["unassalpha"] if form.alpha else None
             meaning = "rgb" if form.colour else "minisblack"
             tifffile.imwrite(

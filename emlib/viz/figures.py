@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from emlib.data.pixels import to_pixels
 from emlib.runtime.files import atomic_file
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 
 def to_bytes(x: Tensor) -> np.ndarray:
@@ -41,7 +43,14 @@ def grid(rows: Mapping[str, Tensor], columns: int = 10) -> Figure:
     Args:
         rows: name of a row -> pictures [N, C, H, W] on [-1, 1]; the first ``columns`` are shown.
     """
-    return _filled(plt.figure(figsize=_size(rows)), rows, columns)
+    return _filled(_new(_size(rows)), rows, columns)
+
+
+def _new(size: tuple[float, float]) -> Figure:
+    """An empty figure of pyplot's, which is asked for here: a refusal or a run without figures need not wait for it."""
+    import matplotlib.pyplot as plt
+
+    return plt.figure(figsize=size)
 
 
 def _size(rows: Mapping[str, Any]) -> tuple[float, float]:
@@ -55,7 +64,7 @@ def _filled(fig: Figure, rows: Mapping[str, Tensor], columns: int) -> Figure:
 
 def strips(rows: Mapping[str, np.ndarray]) -> Figure:
     """Rows of pictures that are tiled already, bytes [H, W, 3], each with its name at the left."""
-    return _strips(plt.figure(figsize=_size(rows)), rows)
+    return _strips(_new(_size(rows)), rows)
 
 
 def _strips(fig: Figure, rows: Mapping[str, np.ndarray]) -> Figure:
@@ -76,7 +85,7 @@ def curves(
     xlabel: str,
     ylabel: str,
     levels: Mapping[str, float] | None = None,
-    ax: plt.Axes | None = None,
+    ax: Axes | None = None,
 ) -> Figure:
     """Lines over a common axis, told apart by marker as well as by colour; ``levels`` are dashed.
 
@@ -87,7 +96,7 @@ def curves(
         levels: name -> height of a horizontal line.
         ax: where to draw; a new figure where None.
     """
-    fig = ax.figure if ax is not None else plt.figure(figsize=(5, 3.2))
+    fig = ax.figure if ax is not None else _new((5, 3.2))
     ax = ax or fig.add_subplot()
     for (name, values), marker in zip(lines.items(), "osD^vP*X"[: len(lines)], strict=True):
         ax.plot(x, values, marker=marker, label=name)
@@ -97,7 +106,7 @@ def curves(
     ax.set_ylabel(ylabel)
     ax.grid(alpha=0.3)
     ax.legend(frameon=False, fontsize=8)
-    return cast(Figure, fig)
+    return cast("Figure", fig)
 
 
 MARK = "emlib, a grid of pictures"
@@ -115,6 +124,8 @@ def save_grid(rows: Mapping[str, Tensor], path: Path) -> None:
     """
     if path.suffix.lower() not in KINDS:
         raise ValueError(f"{path} does not end in {' or '.join(KINDS)}, as a picture does; name another file")
+    from matplotlib.figure import Figure
+
     # Not by pyplot, which would ask for a screen, or for a backend that is the caller's to choose.
     fig = _filled(Figure(figsize=_size(rows)), {name: x.cpu() for name, x in rows.items()}, 10)
     kind = path.suffix.lower()

@@ -5,21 +5,20 @@ from __future__ import annotations
 import base64
 import html
 import io
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Union
 
-import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.figure import Figure
-from matplotlib.image import AxesImage
-from matplotlib.transforms import Bbox
 from PIL import Image
 
 from emlib.viz.narrow import stacked
 
 if TYPE_CHECKING:
     from IPython.display import HTML
+    from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
+    from matplotlib.transforms import Bbox
 
-Picture = Figure | np.ndarray
+Picture = Union["Figure", np.ndarray]
 """A matplotlib figure, which is closed once it is shown, or bytes [H, W] or [H, W, 3]."""
 
 
@@ -53,7 +52,7 @@ def number_of(kind: str, key: str) -> int:
 
 def width_of(picture: Picture) -> str:
     """How wide an untrimmed picture stands on a page that has room, as a length of CSS."""
-    return f"{round(picture.get_figwidth() * CSS_DPI)}px" if isinstance(picture, Figure) else SHEET
+    return f"{round(picture.get_figwidth() * CSS_DPI)}px" if not isinstance(picture, np.ndarray) else SHEET
 
 
 def image(picture: Picture, alt: str, trim: bool = False) -> str:
@@ -73,8 +72,10 @@ def image(picture: Picture, alt: str, trim: bool = False) -> str:
     """
     if not alt.strip():
         raise ValueError("a picture needs alt text for readers who cannot see it")
-    if not isinstance(picture, Figure):
+    if isinstance(picture, np.ndarray):
         return _img("pixels", Image.fromarray(picture), alt, f"width:100%;max-width:{SHEET};image-rendering:pixelated")
+    import matplotlib.pyplot as plt
+
     if not trim and picture.get_layout_engine() is None:
         picture.tight_layout()
     drawn, photographs, fits = _drawn(picture, alt, trim)
@@ -90,6 +91,8 @@ def image(picture: Picture, alt: str, trim: bool = False) -> str:
 
 def _drawn(figure: Figure, alt: str, trim: bool) -> tuple[str, list[Image.Image], bool]:
     """A figure as HTML, the photographs behind its ink, and whether it fits into a phone."""
+    from matplotlib.transforms import Bbox
+
     figure.draw_without_rendering()  # the layout is settled before anything is hidden
     figure.set_layout_engine("none")
     size = figure.get_size_inches()

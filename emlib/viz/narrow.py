@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import warnings
 from itertools import groupby
+from typing import TYPE_CHECKING
 
-import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.figure import Figure
-from matplotlib.gridspec import GridSpec
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 MANY = 4
 """From this many panels on, two stand side by side, as photographs always do."""
@@ -56,7 +58,7 @@ def _has_room(figure: Figure) -> bool:
     return True
 
 
-def _names_above(figure: Figure, rows: list[plt.Axes], width: float) -> None:
+def _names_above(figure: Figure, rows: list[Axes], width: float) -> None:
     """Rows of pictures, each under its name, as wide as the page."""
     height = 0.0
     for axes in rows:
@@ -68,8 +70,10 @@ def _names_above(figure: Figure, rows: list[plt.Axes], width: float) -> None:
     figure.tight_layout(pad=0.2, h_pad=0.25)
 
 
-def _under_each_other(figure: Figure, panels: list[list[plt.Axes]], width: float) -> None:
+def _under_each_other(figure: Figure, panels: list[list[Axes]], width: float) -> None:
     """Panels of one row, in one column or, if they are many or photographs, in two."""
+    from matplotlib.gridspec import GridSpec
+
     lead = panels[0][0]
     columns = 2 if len(panels) >= MANY or (lead.images and len(panels) > 1) else 1
     # as high as it was, or flatter where it is much narrower
