@@ -74,6 +74,38 @@ def test_reconstruct_tries_its_place_before_it_reads_the_prior(here, capsys, nam
     assert listing(here) == before
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["em", "--dry-run", "--data"],
+        ["train", "--out", "w.safetensors", "--data"],
+        ["restore", "pictures", "--clean"],
+        ["restore", "pictures", "--start", "preprocessed", "--masks"],
+        ["restore"],
+        ["evaluate", "--prior", "w.safetensors", "--data"],
+        ["experiment", "table-embedded-mask", "--preset", "smoke", "--data"],
+        ["reconstruct", "--prior"],
+    ],
+    ids=" ".join,
+)
+def test_a_word_that_is_no_utf_8_is_refused_before_anything(here, capsys, monkeypatch, words):
+    """Such a folder may well be there, and is kept by name in notes that are UTF-8."""
+    for reader in ("emlib.runs.task.load", "emlib.cli.restore.restore", "emlib.cli.evaluate.load_pretrained"):
+        monkeypatch.setattr(reader, lambda *_, **__: pytest.fail("work began"))
+    try:
+        (here / "a\udcff").mkdir()
+    except (OSError, UnicodeError):
+        pytest.skip("this file system holds UTF-8 alone")
+    (here / "pictures").mkdir()
+    before = listing(here)
+    assert main([*words, "a\udcff"]) == 2
+    err = capsys.readouterr().err
+    assert r"a\udcff is no word in UTF-8" in err
+    assert "name another" in err
+    assert len(err.splitlines()) == 1
+    assert listing(here) == before
+
+
 def test_evaluate_experiment_export_and_restore_try_theirs(here, capsys):
     table = {"about": "x", "preset": "smoke", "operator": "mask", "methods": ["observed"], "seeds": [0]}
     (here / "table.json").write_text(json.dumps(table))

@@ -45,6 +45,7 @@ def main(words: list[str] | None = None) -> int:
     words = sys.argv[1:] if words is None else words
     command = next((word for word in words if word in COMMANDS), "")
     try:
+        check_text(words)
         args = parser(strangers_operator(words) if command else [], command).parse_args(words)
         # the rest waits for torch, which a word of help need not
         from emlib.runtime.distributed import joined
@@ -64,6 +65,23 @@ def main(words: list[str] | None = None) -> int:
         return INTERRUPTED
     except (ValueError, argparse.ArgumentError) as error:  # no such operator, or its words are taken; too few GPUs
         return refusal(command, error)
+
+
+def check_text(words: list[str]) -> None:
+    """Refuses a word that is no UTF-8: weights and records keep the whole command in their notes, which are.
+
+    Raises:
+        ValueError: with the remedy.
+    """
+    for word in words:
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            shown = word.encode(errors="backslashreplace").decode()
+            raise ValueError(
+                f"{shown} is no word in UTF-8, in which weights and records keep their command; rename it, or "
+                "name another"
+            ) from None
 
 
 def refusal(command: str, error: Exception) -> int:
