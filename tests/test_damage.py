@@ -3,6 +3,7 @@
 import json
 import shutil
 import warnings
+from dataclasses import replace
 
 import em_process
 import numpy as np
@@ -10,7 +11,9 @@ import pytest
 import torch
 
 import emlib
+from emlib.cli.main import main
 from emlib.em.checkpoint import RunFolder
+from emlib.runs import presets
 from emlib.runtime.tensors import load_tensors, read_notes, write_tensors
 
 
@@ -88,6 +91,41 @@ def test_a_damaged_file_is_named_with_the_remedy_which_helps(whole, tmp_path, na
         found, refusal = tried(folder)
     assert not refusal
     assert all(torch.equal(a, b) for a, b in zip(found, wanted, strict=True))
+
+
+COMMAND = ["em", "--preset", "small", "--out", "result.json", "--folder", "run"]
+
+
+@pytest.fixture
+def small(monkeypatch, tmp_path):
+    """A preset of a second, in an empty folder."""
+    em = replace(presets.SMOKE.em, iterations=1, init_updates=2, m_updates=2, last_updates=0, train_batch=4)
+    p = replace(presets.SMOKE, name="small", em=em, unet=em_process.UNET, samples=4, observations=6, held_out=3)
+    monkeypatch.setitem(presets.PRESETS, "small", p)
+    monkeypatch.setattr("emlib.metrics.alexnet.alexnet_missing", lambda: "left out of this test")
+    monkeypatch.setattr("emlib.planning.dry_run.rate_here", lambda *words: (1e12, "not timed"))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["prior_00.safetensors", "prior_01.safetensors", *FILES[-2:]])
+def test_the_dry_run_and_a_run_say_beforehand_that_a_file_is_damaged(small, capsys, monkeypatch, name):
+    assert main(COMMAND) == 0
+    assert main([*COMMAND, "--dry-run"]) == 0
+    file = small / "run" / name
+    content = file.read_bytes()
+    monkeypatch.setattr("emlib.cli.em.task_of", lambda *_: pytest.fail("pictures were read"))
+    for harm in (empty, cut, turned):
+        capsys.readouterr()
+        file.write_bytes(harm(content))
+        for words in (["--dry-run"], []):
+            assert main([*COMMAND, *words]) == 2, (harm, words)
+            said = "".join(capsys.readouterr())
+            assert name in said, (harm, words)
+            assert "delete" in said, (harm, words)
+            assert "goes on after" not in said, (harm, words)
+    file.write_bytes(content)
+    assert main([*COMMAND, "--dry-run"]) == 0
 
 
 @pytest.mark.parametrize("harm", [empty, cut, turned])

@@ -116,9 +116,8 @@ class RunFolder:
 
     def _clear_away(self) -> None:
         """What a kill left: between joining and sweeping, between a prior and its snapshot's end, amid a file."""
-        for done in self._in("").glob("reconstructions_*.npy"):
-            if (number := done.stem.split("_")[1]).isdigit():
-                self.sweep(int(number))
+        for k in self._numbered("reconstructions_*.npy"):
+            self.sweep(k)
         for k in self.finished():
             self._snapshot(k).unlink(missing_ok=True)
         # of a folder that is not held, as that of a table, another process may be writing a file
@@ -174,12 +173,31 @@ class RunFolder:
                 f"{self.path} holds a run with {there}, but this one has {here}; name another folder or delete it"
             )
 
+    def check_whole(self) -> None:
+        """Reads all that a run goes on from, one file at a time, and holds each against its checksum.
+
+        Snapshots and shards are left out: damaged ones are made again.
+
+        Raises:
+            ValueError: naming the first damaged file, with the remedy.
+        """
+        if self.path is None:
+            return
+        for k in self.finished():
+            self.prior(k)
+        for k in self._numbered("reconstructions_*.npy"):
+            self.reconstructions(k)
+
     # ---- priors ----
 
     def finished(self) -> list[int]:
         """Iterations whose network is there, in order."""
-        numbers = (file.stem.split("_")[1] for file in self._in("").glob("prior_*.safetensors"))
-        return sorted(int(number) for number in numbers if number.isdigit())
+        return self._numbered("prior_*.safetensors")
+
+    def _numbered(self, pattern: str) -> list[int]:
+        """Iterations that have a file of this kind, in order."""
+        numbers = (file.stem.split("_")[1] for file in self._in("").glob(pattern))
+        return sorted(int(number) for number in numbers if number.isdecimal())
 
     def _prior(self, k: int) -> Path:
         return self._in(f"prior_{k:02d}.safetensors")

@@ -146,10 +146,12 @@ def _run_folder(job: Job) -> Check:
         try_places(lambda: try_folder(job.folder, "name another --folder"))
         keep.refuse_others(job.known(), free_to_change(job.settings))
         done = keep.finished()
+        if ranks().world == 1 and held_elsewhere(job.folder):  # several processes would see each other
+            return Check("run folder", False, str(FolderInUse(job.folder, "another run")))
+        if ranks().first:  # gigabytes, which one process reads for all
+            keep.check_whole()
     except ValueError as error:
         return Check("run folder", False, str(error))
-    if ranks().world == 1 and held_elsewhere(job.folder):  # several processes would see each other
-        return Check("run folder", False, str(FolderInUse(job.folder, "another run")))
     if not keep.settings():
         return Check("run folder", True, f"{job.folder} is free")
     last = f"EM iteration {done[-1]}" if done else "its first training"
