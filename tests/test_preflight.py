@@ -1,6 +1,7 @@
 """The dry run and the checks that come before a run."""
 
 import shutil
+import sys
 from collections import namedtuple
 from dataclasses import replace
 
@@ -109,6 +110,23 @@ def test_what_is_missing_is_named_and_a_run_refuses_to_start(toy, capsys, words,
     assert remedy in err
     assert len(err.strip().splitlines()) == 1
     assert not (toy / "runs").exists()
+
+
+@pytest.mark.parametrize("words", [["--dry-run"], []], ids=["dry", "real"])
+def test_what_is_left_out_of_a_folder_is_said_once(toy, capsys, monkeypatch, words):
+    """To the terminal, where the checks look at the folder, and once more whoever reads it."""
+    monkeypatch.setattr("warnings.showwarning", lambda message, *_, **__: print(message, file=sys.stderr))
+    monkeypatch.setattr("emlib.cli.em.run_em", lambda *_: iter(()))
+    monkeypatch.setattr(planning_checks, "FEATURES", 10**6)
+    (toy / "mine").mkdir()
+    for i in range(260):
+        Image.new("L", (32, 32), i % 256).save(toy / "mine" / f"{i}.png")
+    (toy / "mine" / "._0.png").write_bytes(b"")
+    assert main(["em", "--preset", "toy", "--data", "mine", *words]) == 0
+    assert capsys.readouterr().err.count("of mine are left out: the hidden file ._0.png") == 1
+    (toy / "mine" / "._1.png").write_bytes(b"")
+    assert main(["em", "--preset", "toy", "--data", "mine", *words]) == 0
+    assert "the hidden file ._0.png (1 more)" in capsys.readouterr().err
 
 
 def test_data_that_em_would_fetch_is_missing_all_the_same(here):

@@ -66,10 +66,16 @@ def files_below(folder: Path, without: Path | None = None) -> Files:
     return found
 
 
+SAID: set[tuple[Path, str]] = set()
+"""What this process has said of which folder: a run looks at its folder in each check and once more to read it."""
+
+
 def warn_of(folder: Path, troubles: Collection[Trouble], hidden: Collection[Path]) -> None:
-    """Says once what of a folder is left out, in one sentence."""
-    if left := list(_left_out(troubles, hidden)):
-        warnings.warn(f"of {folder} are left out: {', and '.join(left)}", stacklevel=3)
+    """Says what of a folder is left out, in one sentence, and that once a process as long as it stays so."""
+    left = ", and ".join(_left_out(troubles, hidden))
+    if left and (said := (folder.resolve(), left)) not in SAID:
+        SAID.add(said)
+        warnings.warn(f"of {folder} are left out: {left}", stacklevel=3)
 
 
 def _left_out(troubles: Collection[Trouble], hidden: Collection[Path]) -> Iterator[str]:
