@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -291,6 +292,46 @@ def test_a_row_is_kept_with_the_sizes_that_it_was_made_with(toy):
     assert main(["experiment", "toy"]) == 2
     write(toy, methods=["observed"], cg_steps=settings["cg_steps"])
     assert main(["experiment", "toy"]) == 0
+
+
+def harms(content):
+    """What a bad disk, a full one or a slip may leave of a file."""
+    text = content.decode()
+    digit = next(i for i in range(text.index('"PSNR"'), len(text)) if text[i] in "123456789")
+    turned = text[:digit] + chr(ord(text[digit]) ^ 1) + text[digit + 1 :]
+    rows = [text.replace('"rows"', '"row"'), json.dumps({**json.loads(text), "rows": [3]})]
+    return [b"", content[: len(content) // 2], *(x.encode() for x in (turned, *rows, "[]", "null", "3", "[" * 10**5))]
+
+
+def test_a_damaged_row_is_named_with_the_remedy_which_helps(toy, capsys):
+    write(toy, methods=["observed"])
+    assert main(["experiment", "toy"]) == 0
+    first = rows(toy)
+    kept = toy / "data" / "results" / "toy" / "seed-0" / "observed.json"
+    content = kept.read_bytes()
+    for harmed in harms(content):
+        kept.write_bytes(harmed)
+        capsys.readouterr()
+        assert main(["experiment", "toy"]) == 2, harmed[:99]
+        err = capsys.readouterr().err
+        assert "observed.json is no finished method" in err, harmed[:99]
+        assert "delete it, and the same command runs it" in err, harmed[:99]
+    kept.unlink()
+    assert main(["experiment", "toy"]) == 0
+    assert [row["PSNR"] for row in rows(toy)] == [row["PSNR"] for row in first]
+
+
+def test_rows_of_older_releases_have_no_checksum_and_are_read(toy):
+    write(toy, methods=["observed"])
+    assert main(["experiment", "toy"]) == 0
+    kept = toy / "data" / "results" / "toy" / "seed-0" / "observed.json"
+    said = json.loads(kept.read_text())
+    assert len(said.pop("sha256")) == 64
+    kept.write_text(json.dumps(said))
+    assert main(["experiment", "toy"]) == 0
+    for folder in ("results", "next"):
+        files = list((Path(__file__).parents[1] / "data" / folder).glob("*/seed-*/*.json"))
+        assert all(table.read_part(file)["rows"] for file in files if file.name != "settings.json")
 
 
 def test_files_of_other_settings_are_refused(toy, capsys):

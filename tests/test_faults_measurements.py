@@ -123,6 +123,15 @@ def test_a_strangers_operator_is_not_read_back_as_one_of_ours(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_bit_that_turned_in_kept_measurements_is_found(tmp_path):
+    save_measurements(emlib.Measurements(gapped(0.0), MASK, 0.1, ROWS), tmp_path / "m.safetensors")
+    content = (tmp_path / "m.safetensors").read_bytes()
+    for at in range(len(content) - 40, len(content)):
+        (tmp_path / "m.safetensors").write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+        with pytest.raises(ValueError, match=r"m\.safetensors is damaged"):
+            load_measurements(tmp_path / "m.safetensors")
+
+
 def kept(path, **others):
     """A file of measurements with some of its tensors, or its note, replaced."""
     save_measurements(emlib.Measurements(gapped(0.0), MASK, 0.1, ROWS), path)

@@ -136,6 +136,26 @@ def test_a_run_is_planned_recorded_and_goes_on_with_its_plan(quick_machine, monk
     assert again["rows"][-1]["PSNR"] == record["rows"][-1]["PSNR"]
 
 
+def test_a_damaged_plan_is_named_with_the_remedy_and_one_without_checksum_is_read(quick_machine, capsys):
+    assert main(WORDS) == 0
+    file = Path("run/plan.json")
+    content = file.read_bytes()
+    said = json.loads(content)
+    turned = content.replace(b'"first": ', b'"first": 1')
+    assert turned != content
+    del said["sha256"]
+    others = [{**said, "first": 2.5}, {**said, "seconds": {"scores": None}}, {**said, "iterations": "3"}, [], None, 3]
+    for harmed in [b"", content[:99], turned, b"[" * 10**5, *(json.dumps(x).encode() for x in others)]:
+        file.write_bytes(harmed)
+        capsys.readouterr()
+        assert main(WORDS) == 2, harmed[:99]
+        err = capsys.readouterr().err
+        assert "plan.json is no plan" in err, harmed[:99]
+        assert "delete run, and the same command begins anew" in err, harmed[:99]
+    file.write_text(json.dumps(said))  # as releases before this one wrote it
+    assert main(WORDS) == 0
+
+
 def test_a_run_that_the_clock_stops_loses_nothing(quick_machine, monkeypatch, capsys):
     assert main([*WORDS[:-1], "whole"]) == 0
     # the plan of the other run, so that both are one; then a clock that leaps within an M-step

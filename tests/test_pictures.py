@@ -5,6 +5,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from torchvision.transforms import functional as tv
 
 import emlib
 from emlib.data import decode
+from emlib.data.png16 import write_png16
 
 
 @pytest.fixture(autouse=True)
@@ -156,6 +158,29 @@ def test_what_a_kill_left_halfway_is_not_taken_for_whole(album, datasets, counte
     assert np.array_equal(load(album)[0], whole)
     assert len(counted) == 12
     assert not list((datasets / "decoded").glob("*.part"))
+
+
+@pytest.mark.parametrize("deep", [False, True], ids=["8 bits", "16 bits"])
+def test_a_bit_that_turned_in_what_was_kept_is_found(album, datasets, deep):
+    if deep:
+        with (album / "deep.png").open("wb") as file:
+            write_png16(file, np.arange(16 * 16 * 3, dtype=np.uint16).reshape(16, 16, 3) * 80)
+    pixels, fingerprint = load(album)
+    whole = pixels.copy()
+    (file,) = (datasets / "decoded").glob("*.npy")
+    content = file.read_bytes()
+    order = content.index(b"descr") + 9  # < and > are a bit apart
+    for at in [*range(0, 128, 4), order, len(content) - 100]:
+        file.write_bytes(content[:at] + bytes([content[at] ^ 2]) + content[at + 1 :])
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            found, its = load(album)
+        assert (found.dtype, its) == (whole.dtype, fingerprint), at
+        assert np.array_equal(found, whole), at
+    assert {f"{file} is damaged: its content is not what its note says, so it is decoded anew"} == {
+        str(warning.message) for warning in said
+    }
+    assert file.read_bytes() == content
 
 
 def test_two_at_once_decode_once(album, counted, monkeypatch):

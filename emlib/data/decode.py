@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,10 @@ SUFFIXES = {suffix for suffix, kind in KNOWN.items() if kind in (".png", ".jpg",
 
 READER = 2
 """Goes up when the same files are read otherwise, so that what was decoded before is decoded anew."""
+
+
+TYPES: dict[Any, str] = {8: "|u1", 16: "<u2"}
+"""NumPy's names of what is kept, by the bits of a number."""
 
 
 BLOCK = 256
@@ -65,7 +70,8 @@ def decoded(root: Path, names: Sequence[str], size: int, channels: int) -> tuple
 
     Each is turned upright as its EXIF tag asks. 0 is black, and white the largest number of the file's type.
 
-    They are kept below :func:`datasets_dir`, and decoded again once a file's name, size or time of change is another.
+    They are kept below :func:`datasets_dir`, and decoded again once a file's name, size or time of change is another,
+    or what was kept is damaged.
     Of several processes one decodes and the others wait. What cannot be kept costs a warning, memory, and the time
     to decode at each call.
 
@@ -89,7 +95,7 @@ def decoded(root: Path, names: Sequence[str], size: int, channels: int) -> tuple
     made_of = _made_of(root, names, size, channels)
     kept = _place(made_of)
     with first_before_others():
-        if ranks().first and _kept(kept) is None:
+        if (found := _kept(kept)) is None and ranks().first:
             try:
                 _keep(kept, made_of, root, names)
             except OSError as error:  # no right to write, a full disk, a file system without locks
@@ -98,10 +104,11 @@ def decoded(root: Path, names: Sequence[str], size: int, channels: int) -> tuple
                     "EMLIB_DATASETS names another folder",
                     stacklevel=2,
                 )
-        if (found := _kept(kept)) is not None:
+            found = _kept(kept)
+        if found is not None:
             return found
     pixels = np.concatenate(list(_blocks(root, names, made_of)))
-    return pixels, hashlib.sha256(pixels.data).hexdigest()[:16]
+    return pixels, fingerprint_of(pixels)
 
 
 def _made_of(root: Path, names: Sequence[str], size: int, channels: int) -> dict[str, Any]:
@@ -153,20 +160,31 @@ def _note(path: Path) -> dict[str, Any]:
 
 
 def _kept(kept: Path) -> tuple[np.ndarray, str] | None:
-    """The array and its fingerprint if all of it is there; the note is written last."""
-    fingerprint = _note(kept.with_suffix(".json")).get("fingerprint")
+    """The array and its fingerprint if all of it is there and as it was written; the note is written last."""
+    note = _note(kept.with_suffix(".json"))
+    fingerprint = note.get("fingerprint")
     try:
         pixels = np.load(kept, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError):  # missing, or shorter than it says
+    except (OSError, ValueError, EOFError, SyntaxError, TokenError):  # missing, shorter than it says, a damaged head
         return None
-    return (pixels, fingerprint) if isinstance(fingerprint, str) else None
+    if not isinstance(fingerprint, str):
+        return None
+    if pixels.dtype.str != TYPES.get(note.get("depth")) or fingerprint_of(pixels) != fingerprint:
+        warnings.warn(f"{kept} is damaged: its content is not what its note says, so it is decoded anew", stacklevel=3)
+        return None
+    return pixels, fingerprint
+
+
+def fingerprint_of(pixels: np.ndarray) -> str:
+    """Sixteen letters that differ for other pixels."""
+    return hashlib.sha256(pixels.data).hexdigest()[:16]
 
 
 def _keep(kept: Path, made_of: dict[str, Any], root: Path, names: Sequence[str]) -> None:
     """Decodes into a file, unless another program does so at this moment: then it waits for that one's."""
     kept.parent.mkdir(parents=True, exist_ok=True)
     size, channels, digest = made_of["size"], made_of["channels"], hashlib.sha256()
-    depth = {8: "|u1", 16: "<u2"}[made_of["depth"]]
+    depth = TYPES[made_of["depth"]]
     with locked(kept.parent / "lock"):
         if _kept(kept) is not None:
             return

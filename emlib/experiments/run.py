@@ -23,7 +23,7 @@ from emlib.runs.presets import Preset
 from emlib.runs.record import provenance
 from emlib.runs.task import make_task
 from emlib.runtime.device import pick_device
-from emlib.runtime.files import write_json
+from emlib.runtime.files import sealed, write_json
 from emlib.schedule import linear_schedule
 from emlib.unet import UNet, save_unet
 
@@ -87,5 +87,5 @@ def run_missing(
             row[LAST_DRAWS] = drawn["FD-AlexNet"]
         rows = [{**row, "by": by, **summary.with_interval(x, task.held_out_truth)} for by, x in outcome.rebuilt.items()]
         keep_pictures(outcome, samples, task, file.with_suffix(".safetensors"))
-        write_json(file, {"rows": rows, "task": task.about, **provenance()})
+        write_json(file, sealed({"rows": rows, "task": task.about, **provenance()}))
         yield rows

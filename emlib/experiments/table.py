@@ -17,7 +17,7 @@ from emlib.experiments.base import SOLVER, Outcome
 from emlib.runs.presets import Preset
 from emlib.runs.record import write_result
 from emlib.runs.task import Task
-from emlib.runtime.files import read_json
+from emlib.runtime.files import read_json, unsealed
 from emlib.runtime.tensors import load_tensors, write_tensors
 from emlib.viz.figures import save_grid
 
@@ -49,7 +49,7 @@ def read_part(file: Path) -> dict[str, Any]:
         ValueError: if it is damaged, with the remedy.
     """
     try:
-        part = read_json(file)
+        part = unsealed(read_json(file))
         rows = part["rows"]
         if not (isinstance(rows, list) and rows and all(isinstance(row, dict) for row in rows)):
             raise ValueError("it has no rows")

@@ -10,16 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from emlib.diffusion import check_images
 from emlib.operators.base import Operator
 from emlib.operators.checking import check_measurements, check_noise_std
 from emlib.operators.registry import KINDS
-from emlib.runtime.files import atomic_file
 from emlib.runtime.rng import randn, streams
-from emlib.runtime.tensors import read_tensors
+from emlib.runtime.tensors import read_tensors, write_tensors
 
 
 @dataclass(frozen=True)
@@ -106,6 +104,7 @@ def save_measurements(m: Measurements, path: str | Path) -> None:
     """Writes measurements to one safetensors file, whole or not at all.
 
     Raises:
+        OSError: if it cannot be written, naming the file.
         ValueError: if the operator has the name of one of ours and is another, which a file could not tell.
     """
     name, kind = m.operator.name, type(m.operator)
@@ -116,8 +115,7 @@ def save_measurements(m: Measurements, path: str | Path) -> None:
         )
     tensors = {"y": m.y, "index": torch.tensor(m.index), **m.operator.tensors()}
     notes = {"measurements": json.dumps({"operator": name, "noise_std": m.noise_std})}
-    with atomic_file(path) as part:
-        save_file({k: v.contiguous() for k, v in tensors.items()}, part, metadata=notes)
+    write_tensors(path, tensors, notes)
 
 
 def load_measurements(path: str | Path, operator: type[Operator] | Operator | None = None) -> Measurements:

@@ -12,6 +12,7 @@ from emlib.own.repair import FINER, solver_steps, squares
 from emlib.planning.budgets import BUDGETS, timed_here
 from emlib.planning.minutes import Plan, plan_in, plan_minutes
 from emlib.runs.presets import Preset, preset
+from emlib.runtime.numbers import is_whole
 
 OVERLAP = 4
 """Squares that each pixel lies in, on average, where squares are plenty."""
@@ -46,6 +47,11 @@ class OwnPlan:
     side: int
     clean: int
     draws: int
+
+    def __post_init__(self) -> None:
+        """It may come from a file, where anything may stand."""
+        if bad := [x for x in (self.side, self.clean, self.draws) if not is_whole(x) or x < 0]:
+            raise ValueError(f"a plan takes whole numbers of 0 or more, got {bad[0]!r:.80}")
 
     def sizes(self, channels: int) -> Preset:
         """As a preset: all that EM is told."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -23,8 +24,8 @@ from emlib.planning.checks import FACES, KNOWN
 from emlib.posterior import GPU_BATCH
 from emlib.runs.presets import Preset
 from emlib.runtime.durations import short_duration
-from emlib.runtime.files import read_json, write_json
-from emlib.runtime.numbers import is_number
+from emlib.runtime.files import read_json, sealed, unsealed, write_json
+from emlib.runtime.numbers import is_number, is_whole
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -69,12 +70,14 @@ class Plan:
     def __post_init__(self) -> None:
         """It may come from a file, where anything may stand."""
         counts = (self.observations, self.first, self.between, self.last, self.samples, self.iterations or 0)
-        if bad := [x for x in (self.minutes, *counts) if not is_number(x) or not x >= 0]:
-            raise ValueError(f"a plan takes numbers of 0 or more, got {bad[0]!r:.80}")
+        if bad := [x for x in counts if not is_whole(x) or x < 0]:
+            raise ValueError(f"a plan takes whole numbers of 0 or more, got {bad[0]!r:.80}")
         if self.budget not in [budget.name for budget in BUDGETS]:
             raise ValueError(f"unknown network {self.budget!r:.80}")
         if not isinstance(self.seconds, dict) or not {"scores"} <= self.seconds.keys():
             raise ValueError("a plan says how long each part takes, and this one does not")
+        if wrong := [x for x in (self.minutes, *self.seconds.values()) if not is_number(x) or not 0 <= x < inf]:
+            raise ValueError(f"a plan takes times of 0 or more, got {wrong[0]!r:.80}")
 
     @property
     def row(self) -> Budget:
@@ -220,11 +223,11 @@ def plan_in(folder: Path, made: Callable[[dict[str, Any]], P]) -> P | None:
     if not file.is_file():
         return None
     try:
-        return made(read_json(file))
+        return made(unsealed(read_json(file)))
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f"{file} is no plan ({error}); delete {folder}, and the same command begins anew") from None
 
 
 def keep_plan(plan: DataclassInstance, folder: Path) -> None:
     """Writes a plan, a dataclass of any kind, into a run's folder."""
-    write_json(folder / PLAN_FILE, asdict(plan))
+    write_json(folder / PLAN_FILE, sealed(asdict(plan)))

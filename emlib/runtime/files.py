@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -78,6 +79,28 @@ def write_json(path: str | Path, content: Any) -> None:
     """Writes JSON to a file."""
     with atomic_file(path) as part:
         part.write_text(json.dumps(content, indent=1) + "\n")
+
+
+SEAL = "sha256"
+"""Key of an object's own checksum; files of older releases have none."""
+
+
+def sealed(content: dict[str, Any]) -> dict[str, Any]:
+    """A JSON object with its checksum, so that a bit that turned in its file is found."""
+    said = json.loads(json.dumps({key: x for key, x in content.items() if key != SEAL}))
+    return {**said, SEAL: hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()}
+
+
+def unsealed(content: dict[str, Any]) -> dict[str, Any]:
+    """What :func:`sealed` was given; an object without a checksum as it is.
+
+    Raises:
+        ValueError: if it is another by now.
+    """
+    said = {key: x for key, x in content.items() if key != SEAL}
+    if SEAL in content and content[SEAL] != sealed(said)[SEAL]:
+        raise ValueError("it is damaged: its content is not what its checksum says")
+    return said
 
 
 def read_json(path: str | Path, kind: type = dict) -> Any:
