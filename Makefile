@@ -6,13 +6,16 @@
 # (0: a book without the solutions of its exercises), PORT (of make serve),
 # WORKERS (processes that share the tests; one a core, at most four, if unset), LAB_ARGS (more words for
 # jupyter lab in make notebook, say --no-browser), NAME (of the experiment that make reproduce runs), FILES (notebooks
-# that make validate runs, in place of those that have changed).
+# that make validate runs, in place of those that have changed), COUNT and FUZZ (faults of each kind and command lines
+# that make faults tries).
 
 PYTHON ?= python3
 PIP_ARGS ?=
 PORT ?= 8000
 WORKERS ?= auto
 LAB_ARGS ?=
+COUNT ?= 200
+FUZZ ?= 10000
 EMLIB_PRESET ?= pocket
 EMLIB_SOLUTIONS ?= 1
 export EMLIB_PRESET EMLIB_SOLUTIONS
@@ -43,7 +46,7 @@ export EMLIB_STATIC := 1
 PARALLEL := -n $(WORKERS) --maxprocesses 4
 ALONE := OMP_NUM_THREADS=1 EMLIB_PRESET=smoke
 
-.PHONY: book test setup site slides times notebook notebooks results reproduce validate audit lock serve check-links lint unit coverage nbval site-tests clean distclean help
+.PHONY: book test setup site slides times notebook notebooks results reproduce validate audit lock serve check-links lint unit coverage nbval site-tests faults clean distclean help
 .DEFAULT_GOAL := help
 
 help: ## lists these commands
@@ -173,6 +176,9 @@ site-tests: $(READY) ## builds the site at preset smoke and tests its pages
 	@echo "== The site, built at preset smoke, and its tests"
 	@$(MAKE) --no-print-directory EMLIB_PRESET=smoke site
 	@EMLIB_SITE=_build/smoke/_build/html $(PY) -m pytest tests/site -q $(PARALLEL) --dist loadgroup
+
+faults: $(READY) ## kills, damages and starves runs, and tries bad command lines, by the thousand; hours: make faults COUNT=9
+	@$(ALONE) $(PY) tests/faults --count $(COUNT) --fuzz $(FUZZ)
 
 clean: ## removes the built sites
 	rm -rf _build

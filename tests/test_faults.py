@@ -4,6 +4,7 @@ import importlib.util
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -24,8 +25,9 @@ def test_runs_end_in_the_same_bits_or_in_a_sentence_whatever_happens_to_them():
         [sys.executable, str(FAULTS), "--count", "1", "--fuzz", "0"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.strip().endswith("0 ended badly")
-    kinds = ["kills", "kills_of_drawing", "full_disk", "read_only", "damage", "clock", "no_number", "two_at_once"]
+    assert done.stdout.strip().splitlines()[-1].startswith("0 ended badly")
+    kinds = ["kills", "kills_of_drawing", "kills_while_scoring", "full_disk", "read_only", "damage", "clock"]
+    kinds += ["out_of_memory", "no_number", "two_at_once"]
     assert [line.split()[0] for line in done.stdout.splitlines() if " tried: " in line] == kinds
 
 
@@ -54,3 +56,30 @@ def test_command_lines_that_once_ended_badly_do_not(monkeypatch):
     lines = iter(ONCE_BAD)
     monkeypatch.setattr(module, "line", lambda dice: next(lines))
     assert [(words, end) for words, end in module.fuzz(len(ONCE_BAD)) if end != "refused"] == []
+
+
+def test_a_hang_is_no_refusal(monkeypatch):
+    """``main`` catches OSError, which TimeoutError is."""
+    module = words_of_faults()
+    monkeypatch.setattr(module, "LIMIT", 0.05)
+    monkeypatch.setattr("emlib.cli.cost.run", lambda args: time.sleep(3600))
+    assert module.tried(["cost"]) == "wrong: Hang: no answer after 0.05 s"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked")
+def test_a_run_that_says_nothing_has_hung(monkeypatch):
+    monkeypatch.syspath_prepend(FAULTS)
+    from toy import apart
+
+    assert apart(lambda: time.sleep(3600), limit=0.05) == "broke: no answer after 0.05 s"
+    assert apart(lambda: time.sleep(3600), seconds=0.05) == "killed"
+    assert apart(lambda: None) == "done"
+
+
+def test_nonsense_that_is_taken_is_a_fault(monkeypatch):
+    module = words_of_faults()
+    lines = iter([["em", "--dry-run", "--fraction", "7"], ["cost", "--scale", "nan"], ["cost", "--scale", "2"]])
+    monkeypatch.setattr(module, "line", lambda dice: next(lines))
+    monkeypatch.setattr(module, "main", lambda words: 0)
+    ends = [end for _, end in module.fuzz(3)]
+    assert ends == ["wrong: --fraction 7 was taken", "wrong: --scale nan was taken", "ok"]

@@ -2,8 +2,10 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from unittest import mock
 
 import pytest
+import torch
 from PIL import Image
 
 import emlib
@@ -108,3 +110,29 @@ def test_cost_says_what_a_run_takes(capsys):
     said = capsys.readouterr().out
     assert "M-step" in said
     assert "H100" in said
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("Unable to allocate 7.11 PiB"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 4 bytes"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory: you tried to allocate 4 bytes"),
+        torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB"),
+    ],
+)
+@pytest.mark.parametrize(("command", "goes_on"), [(["em"], True), (["cost"], False)])
+def test_too_little_memory_is_a_sentence_with_the_remedy(monkeypatch, capsys, error, command, goes_on):
+    monkeypatch.setattr(f"emlib.cli.{command[0]}.run", mock.Mock(side_effect=error))
+    assert main(command) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"emlib {command[0]}: this takes more memory than there is (")
+    assert "take a smaller preset or a smaller batch" in said
+    assert ("the same command goes on" in said) == goes_on
+    assert said.count("\n") == 1
+
+
+def test_an_error_of_ones_own_is_no_lack_of_memory(monkeypatch):
+    monkeypatch.setattr("emlib.cli.cost.run", mock.Mock(side_effect=RuntimeError("shapes differ")))
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        main(["cost"])

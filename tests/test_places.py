@@ -7,6 +7,7 @@ import sys
 
 import pytest
 from PIL import Image
+from rights import bound
 
 import emlib
 from emlib.cli.main import main
@@ -147,12 +148,34 @@ def test_ours_are_replaced(here, tiny):
     assert not (here / "new").exists()
 
 
-def test_a_read_only_folder_is_noticed_where_rights_bind(here):
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["em", "--folder", "dir/run", "--dry-run"],
+        ["em", "--folder", "dir"],
+        ["em", "--out", "dir/x.json", "--dry-run"],
+        ["em", "--tensorboard", "dir", "--dry-run"],
+        ["train", "--out", "dir/x.safetensors"],
+        ["restore", "in", "--noise", "0.1", "--start", "preprocessed", "--out", "dir/new"],
+        ["evaluate", "--prior", "w.safetensors", "--samples", "4", "--steps", "1", "--folder", "dir"],
+        ["export", "--prior", "w.safetensors", "--out", "dir/new"],
+    ],
+    ids=" ".join,
+)
+def test_a_read_only_folder_is_noticed_before_any_work(here, capsys, monkeypatch, words):
+    monkeypatch.setattr("emlib.cli.evaluate.choose_features", lambda *_: ([], []))
+    (here / "in").mkdir()
+    Image.new("L", (32, 32)).save(here / "in" / "x.png")
+    emlib.save_unet(emlib.build_unet(emlib.UNetConfig(channels=(8, 16), groups=4), 0), here / "w.safetensors")
     (here / "dir").chmod(0o500)
-    if os.access(here / "dir", os.W_OK):
-        pytest.skip("the superuser may write everywhere")
-    with pytest.raises(ValueError, match="cannot be written to"):
-        try_folder(here / "dir")
+    before = listing(here)
+    with bound() as binds:
+        if not binds:
+            pytest.skip("the superuser may write everywhere and cannot lay that right down on this system")
+        assert main(words) == 2
+    said = "".join(capsys.readouterr())
+    assert "cannot be written to (Permission denied); name another" in said
+    assert listing(here) == before
 
 
 def test_a_disk_without_room_is_noticed(here):

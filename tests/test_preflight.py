@@ -90,6 +90,7 @@ def test_the_papers_run_is_planned_without_its_pictures_and_leaves_nothing_behin
         (["--sampler", "dps", "--scale", "much"], "task, sampler, scale and start", "'much'"),
         (["--sampler", "dps", "--scale", "sure"], "task, sampler, scale and start", "noise_std is 0; use residual"),
         (["--start", "nowhere"], "task, sampler, scale and start", "unknown start 'nowhere'"),
+        (["--start", "none"], "task, sampler, scale and start", "holds 0 pictures; name a folder of at least 10"),
         (["--data", "nowhere"], "data", "unknown data 'nowhere'"),
         (["--data", "few"], "data", "take a smaller preset or more pictures"),
         (["--folder", "few/0.png"], "run folder", "no folder that can be written to; name another --folder"),
@@ -97,6 +98,7 @@ def test_the_papers_run_is_planned_without_its_pictures_and_leaves_nothing_behin
 )
 def test_what_is_missing_is_named_and_a_run_refuses_to_start(toy, capsys, words, check, remedy):
     (toy / "few").mkdir()
+    (toy / "none").mkdir()
     for i in range(20):
         Image.new("L", (32, 32), i).save(toy / "few" / f"{i}.png")
     command = ["em", "--preset", "toy", *words]

@@ -56,7 +56,7 @@ def main(words: list[str] | None = None) -> int:
             except (ValueError, OSError, MemoryError) as error:
                 return refusal(args.command, error) if here.first else 2
             except RuntimeError as error:
-                if not any(word in str(error) for word in ("allocate memory", "out of memory")):
+                if not any(word in str(error) for word in ("allocate memory", "out of memory", "enough memory")):
                     raise
                 return refusal(args.command, MemoryError(str(error))) if here.first else 2
     except KeyboardInterrupt:
@@ -93,6 +93,7 @@ def refusal(command: str, error: Exception) -> int:
         said += "; what is done is kept, and the same command goes on there"
     if isinstance(error, MemoryError):
         said = f"this takes more memory than there is ({said}); take a smaller preset or a smaller batch"
+        said += "; with more of it free the same command goes on where it was" if command in RESUMES else ""
     print(f"emlib {command}: {said}".replace("emlib :", "emlib:"), file=sys.stderr)
     return 2
 

@@ -31,6 +31,9 @@ SPLIT_SEED = 2024
 CLEAN, HELD_OUT = 500, 1000
 """Sizes of the clean and the held-out part; everything else will be seen broken."""
 
+FEWEST = 10
+"""Pictures that a set has at least, so that each part has one."""
+
 
 @dataclass(frozen=True)
 class Split:
@@ -89,8 +92,8 @@ def split(pixels: np.ndarray, name: str, fingerprint: str) -> Split:
         ValueError: if there are fewer than ten pictures.
     """
     n = len(pixels)
-    if n < 10:
-        raise ValueError(f"{name} has {n} pictures; at least 10 are needed to split them in three")
+    if n < FEWEST:
+        raise ValueError(f"{name} has {n} pictures; at least {FEWEST} are needed to split them in three")
     order = torch.randperm(n, generator=torch.Generator().manual_seed(SPLIT_SEED))
     parts = order.split(part_sizes(n))
     return Split(name, fingerprint, *(_rows(pixels, part.numpy()) for part in parts))

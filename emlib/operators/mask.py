@@ -74,7 +74,7 @@ class PixelMask(Operator):
         fraction = parameters["fraction"]
         if 0 < fraction < 1 and (hidden := round(fraction * size**2)) in (0, size**2):
             many = "every" if hidden else "no"
-            raise ValueError(f"a fraction of {fraction:g} hides {many} pixel of {size} x {size}; 0.6 hides 60 %")
+            raise ValueError(f"a fraction of {fraction} hides {many} pixel of {size} x {size}; 0.6 hides 60 %")
         return random_mask(count, size, fraction, seed, first)
 
     def tensors(self) -> dict[str, Tensor]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from emlib.data.datasets import data_dir, part_sizes
+from emlib.data.datasets import FEWEST, data_dir, part_sizes
 from emlib.data.decode import datasets_dir, pictures_below
 from emlib.data.faces import PEOPLE, by_people, face_files
 from emlib.data.sources import celeba_files, cifar10_absent
@@ -20,7 +20,7 @@ from emlib.em.loop import free_to_change
 from emlib.metrics import alexnet
 from emlib.planning.cost import Stage
 from emlib.planning.memory import disk_need, gigabytes, memory_needs
-from emlib.runs.job import Job, check_names
+from emlib.runs.job import STARTS, Job, check_names
 from emlib.runs.outputs import try_result
 from emlib.runtime.distributed import as_the_first, ranks
 from emlib.runtime.locks import FolderInUse, held_elsewhere
@@ -63,7 +63,7 @@ def checks(job: Job, stages: list[Stage], device: str) -> Iterator[Check]:
         stages: of :func:`emlib.planning.cost.plan` at any rate; their memory counts.
         device: "cpu" or "cuda".
     """
-    yield _tried("task, sampler, scale and start", lambda: check_names(job), f"{job.operator}, {job.sampler}")
+    yield _tried("task, sampler, scale and start", lambda: _names(job), f"{job.operator}, {job.sampler}")
     yield _shared_out(job)
     yield _data(job)
     yield _run_folder(job)
@@ -96,6 +96,13 @@ def _tried(name: str, work: Callable[[], object], said: str) -> Check:
     except (ValueError, OSError) as error:
         return Check(name, False, str(error))
     return Check(name, True, said)
+
+
+def _names(job: Job) -> None:
+    """Refuses names that mean nothing, and a folder to start from that holds too few pictures to be read as a set."""
+    check_names(job)
+    if job.start not in STARTS and (count := len(pictures_below(Path(job.start)))) < FEWEST:
+        raise ValueError(f"--start {job.start} holds {count} pictures; name a folder of at least {FEWEST}")
 
 
 def _shared_out(job: Job) -> Check:

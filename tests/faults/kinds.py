@@ -1,6 +1,8 @@
 """What may go wrong with a run, one generator a kind: each yields (what was done, how it ended).
 
-It ends well in "same" bits, or in "refused" with a sentence and the same bits once that is mended; all else is wrong.
+It ends well in "same" bits, or in "refused" with a sentence and the same bits once that is mended; "not tested" says
+that this system cannot bring it about; all else is wrong. What becomes of two processes when one of them is lost takes
+``torchrun``, and is in ``tests/test_paper_ranks.py``.
 """
 
 from __future__ import annotations
@@ -9,13 +11,14 @@ import os
 import random
 import resource
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
 import torch
+from command import EM, SCORING, TOY, WAYS, command, hungry, killed_in, stages
+from rights import bound
 from toy import apart, draw, ended, pictures, run, seconds_of
 
 Outcome = tuple[str, str]
@@ -33,11 +36,11 @@ def undisturbed(work: Callable[[Path], None]) -> tuple[Path, float, str]:
     return folder, length, ended(folder)
 
 
-def settled(folder: Path, wanted: str, said: str = "") -> str:
+def settled(folder: Path, wanted: str, said: str = "", work: Callable[[Path], None] = run) -> str:
     """How a run ends that goes on undisturbed; ``said`` is what it said when it was disturbed."""
     if said.startswith("broke") or said == "killed":
         return said
-    now = apart(lambda: run(folder))
+    now = apart(lambda: work(folder))
     if now != "done":
         return f"wrong: it does not go on: {now}"
     return ("refused" if said.startswith("refused") else "same") if ended(folder) == wanted else "wrong: other bits"
@@ -117,30 +120,58 @@ def full_disk(room: Path, count: int, dice: random.Random) -> Iterator[Outcome]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def kills_while_scoring(room: Path, count: int, dice: random.Random) -> Iterator[Outcome]:
+    """SIGKILL while the command scores, draws its picture or writes its record; no finished stage is made again."""
+    _, _, wanted = undisturbed(command)
+    for i in range(count):
+        folder, (part, time), after = room / f"scoring-{i}", dice.choice(SCORING), dice.random() < 0.5
+        with killed_in(part, time, after):
+            said = apart(lambda folder=folder: command(folder))
+        before = stages(folder)
+        outcome = settled(folder, wanted, work=command) if said == "killed" else f"wrong: not killed, but {said}"
+        if again := [file.name for file, written in before.items() if file.stat().st_mtime_ns != written]:
+            outcome = f"wrong: {again[0]} was finished and is made again"
+        yield f"{'after' if after else 'before'} {part}, call {time}", outcome
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def out_of_memory(room: Path, count: int, dice: random.Random) -> Iterator[Outcome]:
+    """One batch finds no memory, of an E-step or of an update."""
+    _, _, wanted = undisturbed(command)
+    for i in range(count):
+        folder, way, training = room / f"memory-{i}", WAYS[i % len(WAYS)], dice.random() < 0.5
+        time = dice.randint(1, EM.init_updates + EM.m_updates) if training else dice.randint(1, 2 * TOY.e_steps)
+        with hungry(training, time, way):
+            said = apart(lambda folder=folder: command(folder))
+        outcome = settled(folder, wanted, said, command)
+        if outcome != "refused" or "memory" not in said or "the same command goes on" not in said:
+            outcome = f"wrong: {outcome}: {said}"
+        yield f"{way()!r} in {'update' if training else 'call'} {time}", outcome
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def read_only(room: Path, count: int, dice: random.Random) -> Iterator[Outcome]:
-    """A folder that turns read-only; for the superuser, by the attribute "immutable" where the disk knows it."""
+    """A folder that turns read-only, which binds the superuser too once it has laid down its right to write there."""
     _, _, wanted = undisturbed(run)
+
+    def without(folder: Path) -> None:
+        with bound() as binds:
+            if not binds:
+                raise RuntimeError("rights do not bind")
+            run(folder)
+
     for i in range(count):
         folder = room / f"read-only-{i}"
         apart(lambda folder=folder: run(folder), dice.uniform(0.1, 1))
         folder.mkdir(exist_ok=True)
-        if not (freed := frozen(folder)):
-            yield "no way to make a folder read-only here", "skipped"
+        folder.chmod(0o500)
+        said = apart(lambda folder=folder: without(folder))
+        folder.chmod(0o700)
+        if said == "broke: RuntimeError: rights do not bind":
+            yield "no way to make a folder read-only here", "not tested"
             return
-        said = apart(lambda folder=folder: run(folder))
-        freed()
         yield "read-only", settled(folder, wanted, said)
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def frozen(folder: Path) -> Callable[[], object] | None:
-    """Makes a folder read-only; returns what frees it, or nothing where it cannot be done."""
-    if os.geteuid():
-        folder.chmod(0o500)
-        return lambda: folder.chmod(0o700)
-    if shutil.which("chattr") and not subprocess.run(["chattr", "+i", str(folder)], capture_output=True).returncode:
-        return lambda: subprocess.run(["chattr", "-i", str(folder)], check=True)
-    return None
 
 
 def damage(room: Path, count: int, dice: random.Random) -> Iterator[Outcome]:
@@ -220,5 +251,8 @@ def late(folder: Path, seconds: float) -> None:
     run(folder)
 
 
-KINDS = (kills, kills_of_drawing, full_disk, read_only, damage, clock, no_number, two_at_once)
+KINDS = (
+    kills, kills_of_drawing, kills_while_scoring, full_disk, read_only, damage, clock, out_of_memory, no_number,
+    two_at_once,
+)  # fmt: skip
 """All of them, in the order of the summary."""

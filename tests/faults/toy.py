@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import select
 import signal
 import time
 import warnings
@@ -22,6 +23,10 @@ SETTINGS = emlib.EMSettings(
     iterations=2, init_updates=10, m_updates=8, train_batch=8, init_lr=1e-3, m_lr=1e-3, ema_decay=0.9, e_batch=4,
     shard=4, snapshot=3,
 )  # fmt: skip
+
+
+LIMIT = 600.0
+"""Seconds after which a run that takes one or two has hung."""
 
 
 def pictures() -> torch.Tensor:
@@ -62,11 +67,12 @@ def ended(folder: Path) -> str:
     return end.read_text() if end.exists() else ""
 
 
-def apart(work: Callable[[], object], seconds: float | None = None) -> str:
+def apart(work: Callable[[], object], seconds: float | None = None, limit: float = LIMIT) -> str:
     """Does some work in a process of its own, killed by SIGKILL after some seconds.
 
     Returns:
-        "done", "killed", "refused: SENTENCE" where a sentence ends it, or "broke: ERROR" for any other error.
+        "done", "killed", "refused: SENTENCE" where a sentence ends it, or "broke: ERROR" for any other error and for a
+        process that says nothing within the limit.
     """
     hears, tells = os.pipe()
     if (child := os.fork()) == 0:
@@ -85,8 +91,11 @@ def apart(work: Callable[[], object], seconds: float | None = None) -> str:
     if seconds is not None:
         time.sleep(seconds)
         os.kill(child, signal.SIGKILL)
-    with os.fdopen(hears, errors="replace") as heard:
-        said = heard.read()
+    answered, _, _ = select.select([hears], [], [], limit)
+    said = os.read(hears, 4000).decode(errors="replace") if answered else f"broke: no answer after {limit:g} s"
+    os.close(hears)
+    if not answered:
+        os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     return said or "killed"
 

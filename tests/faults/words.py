@@ -1,6 +1,7 @@
 """Command lines out of a grammar of options with bad values: each is refused in a sentence, and nothing is written.
 
 Only what cannot begin to work is tried in earnest: ``em`` by its dry run, the others with something that is not there.
+A line that ends well although one of its values means nothing (:data:`RIGHT`) has ended badly.
 """
 
 from __future__ import annotations
@@ -12,14 +13,24 @@ import os
 import random
 import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from unittest import mock
 
 from emlib.cli.main import main
+from emlib.guidance.rules import RULES
+from emlib.operators import OPERATORS
+from emlib.posterior import SAMPLERS
+from emlib.runs.job import STARTS
+from emlib.runs.presets import PRESETS
 
 LIMIT = 120
 """Seconds after which a command line hangs."""
+
+
+class Hang(BaseException):
+    """No answer within :data:`LIMIT`; no error that a command catches, or a hang would be counted as a refusal."""
+
 
 NUMBERS = [
     "0",
@@ -102,7 +113,7 @@ EXPERIMENTS = ["null.json", "deep.json", "mine.json", "odd1.json", "odd2.json", 
 
 TASK = {
     "--operator": NAMES, "--fraction": NUMBERS, "--noise-std": NUMBERS, "--sampler": NAMES, "--scale": NUMBERS + NAMES,
-    "--seed": NUMBERS, "--data": PLACES + NAMES, "--width": NUMBERS, "--length": NUMBERS, "--factor": NUMBERS,
+    "--seed": NUMBERS, "--data": PLACES + NAMES, "--side": NUMBERS, "--length": NUMBERS, "--factor": NUMBERS,
 }  # fmt: skip
 OPTIONS = {
     "em": TASK | {
@@ -128,6 +139,57 @@ OPTIONS = {
     "cost": {"--preset": NAMES, "--device": NAMES + ["T4"], "--sampler": NAMES, "--scale": NUMBERS + NAMES},
 }  # fmt: skip
 BAD_PRIORS = ["absent.safetensors", "file", "dir", "mine.safetensors", "cut.safetensors", "a\0b", "n" * 300, "loop", ""]
+
+
+def _number(low: float, high: float, kind: Callable[[str], float] = int) -> Callable[[str], bool]:
+    """Says whether a word is a number from ``low`` to ``high``; NaN lies nowhere."""
+
+    def right(word: str) -> bool:
+        try:
+            return low <= kind(word) <= high
+        except ValueError:
+            return False
+
+    return right
+
+
+POSITIVE = 5e-324
+"""The least number above 0."""
+
+RIGHT: dict[str, Callable[[str], bool]] = {
+    "--seed": _number(0, 2**32 - 1),
+    "--noise-std": _number(0, 1000, float),
+    "--fraction": _number(1e-4, 1 - 1e-4, float),  # else it hides nothing of pictures this small, or all
+    "--side": _number(1, 1e6, float),
+    "--length": _number(POSITIVE, 1e6, float),
+    "--factor": _number(1, 1e6, float),
+    "--iterations": _number(1, 10**6),
+    "--e-batch": _number(1, 10**6),
+    "--train-batch": _number(1, 10**6),
+    "--scale": lambda word: word in RULES or _number(POSITIVE, 1e308, float)(word),
+    "--operator": lambda word: word in OPERATORS,
+    "--sampler": lambda word: word in SAMPLERS,
+    "--preset": lambda word: word in PRESETS,
+    "--start": lambda word: word in STARTS,
+    "--data": lambda word: word in ("embedded", "cifar10", "celeba", "faces"),
+    "--folder": lambda word: word not in ("", "file", "file/x", "dangling", "loop", "a\0b", "a\udcff", "n" * 300),
+    "--out": lambda word: word in ("new/deep/x.json", "x.json", "t.json", "é.json", "a b.json"),
+}
+"""What a word must be to mean anything, by its option: needed, not enough. Of folders none holds a picture."""
+
+OWNED = {f"--{name}": kind.name for kind in OPERATORS.values() for name in kind.parameters}
+"""Options that one operator has and no other."""
+
+
+def nonsense(words: list[str]) -> str:
+    """The first word of a line that means nothing there, with its option; empty if none is known to."""
+    given = {name: word for name, word in zip(words, words[1:], strict=False) if name in RIGHT}
+    for name, word in given.items():
+        if not RIGHT[name](word):
+            return f"{name} {word[:40]}"
+    operator = given.get("--operator", "mask")
+    strange = [name for name, own in OWNED.items() if name in given and operator != own]
+    return f"{strange[0]} with {operator}" if strange else ""
 
 
 def line(dice: random.Random) -> list[str]:
@@ -164,6 +226,8 @@ def fuzz(count: int, seed: int = 0) -> Iterator[tuple[list[str], str]]:
         for _ in range(count):
             words = line(dice)
             end = tried(words)
+            if end == "ok" and (taken := nonsense(words)):
+                end = f"wrong: {taken} was taken"
             if (now := _listing(Path(outer))) != before:
                 end, before = f"wrong: files changed: {sorted(map(str, dict(now.items() ^ before.items())))[:3]}", now
             yield words, end
@@ -173,7 +237,7 @@ def tried(words: list[str]) -> str:
     """How one command line ends."""
     out, err = io.StringIO(), io.StringIO()
     signal.signal(signal.SIGALRM, _hangs)
-    signal.alarm(LIMIT)
+    signal.setitimer(signal.ITIMER_REAL, LIMIT)
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             status = main(list(words))
@@ -182,7 +246,7 @@ def tried(words: list[str]) -> str:
     except BaseException as error:  # whatever it is, it is what is looked for
         return f"wrong: {type(error).__name__}: {error}"
     finally:
-        signal.alarm(0)
+        signal.setitimer(signal.ITIMER_REAL, 0)
     if status not in (0, 2):
         return f"wrong: status {status!r}"
     if status == 2 and not (err.getvalue().strip() or "missing" in out.getvalue()):
@@ -191,7 +255,7 @@ def tried(words: list[str]) -> str:
 
 
 def _hangs(*_: object) -> None:
-    raise TimeoutError(f"no answer after {LIMIT} s")
+    raise Hang(f"no answer after {LIMIT} s")
 
 
 def _furnish() -> None:

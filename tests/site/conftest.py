@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 
 import pytest
 from built import address
+from patience import PATIENCE
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-PATIENCE = 600_000
-"""Milliseconds that a page may take to load or to answer, on a machine that does other work too."""
 
 
 @pytest.fixture(scope="session")

@@ -6,12 +6,18 @@ from pathlib import Path
 
 import pytest
 from built import DARK, LIGHT, needs_site
+from patience import until
 
 AXE = Path(__file__).parent / "vendor" / "axe-core" / "axe.min.js"
 ALLOWED: dict[str, str] = {}
 """Rule -> why a page may break it. Nothing so far: what the theme gets wrong, book.css and book.js put right."""
 COLOURS = ("color-contrast", "link-in-text-block")
 """The rules that colours decide; a page differs in nothing else from theme to theme."""
+
+STILL = """() => document.getAnimations().every(
+    one => one.playState !== "running" || one.timeline !== document.timeline
+        || one.effect.getComputedTiming().endTime === Infinity)"""
+"""Whether all that unfolds or fades has done so; what follows a reader's scrolling or goes on for ever never has."""
 
 pytestmark = needs_site
 
@@ -33,7 +39,7 @@ def serious(tab, rules: tuple[str, ...] = ()) -> list[str]:
     """What axe says by these rules, or all, of a page with all that is folded away, and is serious or critical."""
     tab.evaluate("window.dispatchEvent(new Event('beforeprint'))")
     tab.evaluate("document.querySelectorAll('details').forEach(details => { details.open = true })")
-    tab.wait_for_timeout(300)
+    until(tab, lambda: tab.evaluate(STILL), "the end of what unfolds")
     if not tab.evaluate("'axe' in window"):
         tab.evaluate(AXE.read_text(encoding="utf-8"))
     # no preload: axe would ask for the style sheets once more, which no page opened from a file may do

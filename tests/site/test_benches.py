@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from built import PAGES, address, needs_site, soup
+from patience import until
 from PIL import Image
 from test_accessibility import AXE
 from test_lab import page_of
@@ -49,7 +50,7 @@ def test_without_scripts_the_still_picture_is_all(browser, tmp_path):
 def test_before_the_click_nothing_is_read_and_afterwards_nothing_from_elsewhere(open_tab, tmp_path):
     asked = []
     tab = open_tab(bench_page(tmp_path), watch=lambda tab: tab.on("request", lambda request: asked.append(request.url)))
-    tab.wait_for_timeout(200)
+    tab.wait_for_load_state("networkidle")
     assert {url.rsplit("/", 1)[-1].split("?")[0] for url in asked if not url.startswith("data:")} == {
         "page.html",
         "start.js",
@@ -115,8 +116,7 @@ def test_a_walk_can_be_stopped_and_all_is_given_back(open_tab, tmp_path):
     assert len(tab.workers) == 1
     tab.get_by_role("button", name="Close").click()
     assert tab.locator(".emlib-lab-bench").count() == 0
-    tab.wait_for_timeout(200)
-    assert tab.workers == []
+    until(tab, lambda: tab.workers == [], "the end of the worker")
     opened(tab)  # and the bench can be had again
 
 

@@ -15,7 +15,7 @@ WIDTHS = (390, 820, 1440)
 @pytest.mark.parametrize("loaded", LIGHT, indirect=True)
 def test_page_works_without_a_network(tab, loaded):
     _, heard = loaded
-    tab.wait_for_timeout(300)
+    tab.wait_for_load_state("networkidle")
     assert tab.locator("mjx-merror").count() == 0, tab.locator("mjx-merror").all_inner_texts()
     raw = [text for text in tab.locator("article .math").all_inner_texts() if "\\(" in text or "\\[" in text]
     assert raw == [], "mathematics that was not set"
@@ -30,10 +30,10 @@ def test_page_works_without_a_network(tab, loaded):
 
 @needs_site
 def test_what_slipped_into_a_page_can_neither_fetch_nor_send(open_tab):
-    asked = []
+    asked, wanted = [], "img-src script-src-elem frame-src object-src form-action connect-src"
     tab = open_tab(address("book/05_dps"), watch=lambda tab: tab.on("request", lambda one: asked.append(one)))
     kinds = tab.evaluate(
-        """async () => {
+        """async wanted => {
             const kinds = [], there = "https://elsewhere.invalid/";
             document.addEventListener("securitypolicyviolation", event => kinds.push(event.effectiveDirective));
             for (const [name, at] of [["img", "src"], ["script", "src"], ["iframe", "src"], ["object", "data"]])
@@ -44,11 +44,12 @@ def test_what_slipped_into_a_page_can_neither_fetch_nor_send(open_tab):
             // by the page itself and later, since a test's own code may run strings
             const script = "setTimeout(() => { try { Function('window.ran = 1')() } catch { window.ran = 0 } })";
             document.body.appendChild(Object.assign(document.createElement("script"), { textContent: script }));
-            await new Promise(done => setTimeout(done, 500));
+            for (let left = 600; left && !(wanted.every(kind => kinds.includes(kind)) && "ran" in window); left--)
+                await new Promise(done => setTimeout(done, 100));
             return kinds;
-        }"""
+        }""",
+        wanted.split(),
     )
-    wanted = "img-src script-src-elem frame-src object-src form-action connect-src"
     assert set(wanted.split()) <= set(kinds), kinds
     assert tab.evaluate("window.ran") == 0
     # frames are asked for and refused at once, before anything leaves
@@ -163,9 +164,19 @@ def test_page_can_be_printed(tab):
 
 
 def settle(tab) -> None:
-    """Lets the page draw itself anew, however long that takes here."""
-    tab.wait_for_timeout(100)
-    tab.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    """Lets the page draw itself anew, however long that takes: five frames in which no height changes."""
+    tab.evaluate(
+        """() => new Promise(done => {
+            let last = "", same = 0;
+            const look = () => {
+                const now = [...document.querySelectorAll("article *")].map(part => part.offsetHeight).join();
+                same = now === last ? same + 1 : 0;
+                last = now;
+                same < 5 ? requestAnimationFrame(look) : done();
+            };
+            look();
+        })"""
+    )
 
 
 def visible(tab, part: str) -> list[bool]:
