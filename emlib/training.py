@@ -63,10 +63,7 @@ class TrainStep:
         if not self.finite:
             raise ValueError(_diverged(self.step, self.value.item()))
         parts = {"step": torch.tensor(self.step), "rng": self.rng.get_state()}
-        parts |= {f"model.{name}": x for name, x in self.model.state_dict().items()}
-        parts |= {f"ema.{name}": x for name, x in self.ema.state_dict().items()}
-        for i, state in enumerate(_states(self.optimizers)):
-            parts |= {f"optimizer.{i}.{name}": x for name, x in state.items()}
+        parts |= _parts(self.model, self.ema, self.optimizers)
         return {name: x.detach().cpu().clone().contiguous() for name, x in parts.items()}
 
 
@@ -108,8 +105,9 @@ def train(
         optimizer: a key of :data:`emlib.muon.OPTIMIZERS`.
 
     Raises:
-        ValueError: if pictures are missing, not on [-1, 1] or not finite, or a number is out of range; and once the
-            weights are no numbers, on a CPU after the update that made them so, on a GPU at a snapshot or the end.
+        ValueError: if pictures are missing, not on [-1, 1] or not finite, a number is out of range, or ``start`` is no
+            snapshot of this training; and once the weights are no numbers, on a CPU after the update that made them
+            so, on a GPU at a snapshot or the end.
     """
     if loss is diffusion_loss:
         check_images(images)
@@ -129,6 +127,8 @@ def train(
         raise ValueError(f"pictures are {images.dtype} and the network {weights.dtype}; take images.float()")
     if not -(2**63) <= seed * steps * here.world <= (seed + 1) * steps * here.world < 2**64:
         raise ValueError(f"seed={seed} is too large for {steps} updates' random numbers; take one of nine digits")
+    if start is not None:
+        check_snapshot(start, model, steps, optimizer)
     device = weights.device
     images, schedule = placed(images, device), schedule.to(device)
     rng = Generator().manual_seed(seed)
@@ -201,6 +201,52 @@ def _updating(
         return update
     replayed = recorded(update)
     return lambda x0, t, eps, decay: replayed(x0, t, eps, torch.full((), decay, device=x0.device))
+
+
+def check_snapshot(start: dict[str, Tensor], model: nn.Module, steps: int, optimizer: str) -> None:
+    """Refuses what is no :meth:`TrainStep.snapshot` of a training like this one, before half of it is put in place.
+
+    Args:
+        start: what was kept, by name.
+        model: the network; is not changed.
+        steps: updates of the whole training; some of them must be left.
+        optimizer: a key of :data:`emlib.muon.OPTIMIZERS`.
+
+    Raises:
+        ValueError: naming what is missing, too much, of another shape or no number.
+    """
+    # an optimizer has its state after an update; one of a copy tells what that is
+    like = copy.deepcopy(model).cpu()
+    for w in like.parameters():
+        w.grad = torch.zeros_like(w)
+    optimizers = OPTIMIZERS[optimizer](like, 1e-3)
+    for each in optimizers:
+        each.step()
+    wanted = {"step": torch.tensor(0), "rng": Generator().get_state(), **_parts(like, like, optimizers)}
+    if strange := sorted(wanted.keys() ^ start.keys()):
+        lacks = "lacks" if strange[0] in wanted else "also holds"
+        raise ValueError(f"it is no snapshot of this training: it {lacks} {strange[0]!r:.80}")
+    for name, x in start.items():
+        if (x.shape, x.dtype) != (wanted[name].shape, wanted[name].dtype):
+            found, should = (f"{y.dtype} {tuple(y.shape)}" for y in (x, wanted[name]))
+            raise ValueError(f"it is no snapshot of this training: {name} is {found}, not {should}")
+        if not x.isfinite().all():
+            raise ValueError(f"it is no snapshot to go on from: {name} holds numbers that are not finite")
+    if not 0 <= (step := int(start["step"])) < steps - 1:
+        raise ValueError(f"it is no snapshot of this training: its update is the {step + 1}th of {steps}")
+    try:
+        Generator().set_state(start["rng"])
+    except RuntimeError as error:
+        raise ValueError(f"it is no snapshot to go on from: its random state is none ({error})") from None
+
+
+def _parts(model: nn.Module, ema: nn.Module, optimizers: tuple[torch.optim.Optimizer, ...]) -> dict[str, Tensor]:
+    """Weights, averages and what optimizers remember, by the names that a snapshot has for them."""
+    parts = {f"model.{name}": x for name, x in model.state_dict().items()}
+    parts |= {f"ema.{name}": x for name, x in ema.state_dict().items()}
+    for i, state in enumerate(_states(optimizers)):
+        parts |= {f"optimizer.{i}.{name}": x for name, x in state.items()}
+    return parts
 
 
 def _states(optimizers: tuple[torch.optim.Optimizer, ...]) -> list[dict[str, Tensor]]:

@@ -139,6 +139,57 @@ def test_what_can_be_made_again_is(whole, halfway, tmp_path, name, harm):
     assert all(torch.equal(a, b) for a, b in zip(ended(events), whole[1], strict=True))
 
 
+def lacking(state):
+    return {name: x for name, x in state.items() if name != "ema.conv_in.weight"}
+
+
+def misshapen(state):
+    return {**state, "model.conv_in.weight": state["model.conv_in.weight"][:, :, :1]}
+
+
+def forgetful(state):
+    return {name: x for name, x in state.items() if not name.endswith("exp_avg")}
+
+
+def far_on(state):
+    return {**state, "step": torch.tensor(10**9)}
+
+
+def diverged(state):
+    return {**state, "ema.conv_in.weight": state["ema.conv_in.weight"] * float("nan")}
+
+
+def unsettled(state):
+    return {**state, "rng": torch.zeros_like(state["rng"])}
+
+
+def longer(state):
+    return {"x": torch.cat([state["x"], state["x"][:1]])}
+
+
+SNAPSHOT, SHARD = "training_01.safetensors", "shards_02/00000.safetensors"
+STRANGE = [(SNAPSHOT, harm) for harm in (lacking, misshapen, forgetful, far_on, diverged, unsettled)]
+
+
+@pytest.mark.parametrize(("name", "harm"), [*STRANGE, (SHARD, longer)], ids=lambda x: getattr(x, "__name__", ""))
+def test_what_is_whole_and_not_of_this_run_is_made_again(whole, halfway, tmp_path, name, harm):
+    folder = tmp_path / "run"
+    shutil.copytree(halfway, folder)
+    write_tensors(folder / name, harm(load_tensors(folder / name)[0]))
+    with pytest.warns(UserWarning, match=f"{name.split('/')[-1]}.*again|{name.split('/')[-1]}.*begins anew"):
+        events = list(em_process.loop(folder, "clean"))
+    assert all(torch.equal(a, b) for a, b in zip(ended(events), whole[1], strict=True))
+
+
+@pytest.mark.parametrize("name", ["prior_02.safetensors", SNAPSHOT, SHARD, "reconstructions_01.npy", "e_step_03.json"])
+def test_a_folder_where_a_file_is_to_be_kept_is_refused_before_any_work(halfway, tmp_path, name):
+    shutil.copytree(halfway, tmp_path / "run")
+    (tmp_path / "run" / name).unlink(missing_ok=True)
+    (tmp_path / "run" / name).mkdir()
+    with pytest.raises(ValueError, match=f"{name} is no file, where a run keeps one; move it away or name another"):
+        em_process.loop(tmp_path / "run", "clean")
+
+
 def test_settings_are_read_from_a_prior_where_their_file_is_damaged(whole, tmp_path):
     shutil.copytree(whole[0], tmp_path / "run")
     (tmp_path / "run" / "settings.json").write_text("[]")

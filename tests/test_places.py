@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 
@@ -12,6 +13,7 @@ from rights import bound
 import emlib
 from emlib.cli.main import main
 from emlib.runs.outputs import try_picture, try_result, try_weights
+from emlib.runtime.files import write_json
 from emlib.runtime.places import try_folder
 from emlib.viz.figures import save_grid
 
@@ -131,6 +133,25 @@ def test_evaluate_experiment_export_and_restore_try_theirs(here, capsys):
     (here / "full" / "report.html").unlink()
     (here / "full").rmdir()
     assert listing(here) == before
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket", "folder", "link to a pipe", "link to itself"])
+def test_nothing_but_a_regular_file_is_ever_replaced(here, kind):
+    place = here / "x.json"
+    if kind == "pipe":
+        os.mkfifo(place)
+    elif kind == "socket":
+        with socket.socket(socket.AF_UNIX) as ours:
+            ours.bind("x.json")
+    elif kind == "folder":
+        place.mkdir()
+    else:
+        os.mkfifo(here / "pipe")
+        place.symlink_to("pipe" if kind == "link to a pipe" else "x.json")
+    before = listing(here), place.stat(follow_symlinks=False).st_mode
+    with pytest.raises(OSError, match="no regular file, so nothing is written in its place"):
+        write_json(place, {})
+    assert (listing(here), place.stat(follow_symlinks=False).st_mode) == before
 
 
 def test_ours_are_replaced(here, tiny):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save
 from torchmetrics.image.fid import _compute_fid
 
 import emlib
@@ -68,6 +69,49 @@ def test_a_half_written_shard_is_none(net, schedule, tmp_path):
         if done == 16:
             break
     assert not (tmp_path / "samples").exists()
+
+
+def foreign(content, x):
+    return save({"x": x[:, :, :4].contiguous()})
+
+
+def longer(content, x):
+    return save({"x": torch.cat([x, x[:1]] if len(x) == 32 else [x, x, x])})
+
+
+def unnamed(content, x):
+    return save({"y": x})
+
+
+def floats(content, x):
+    return save({"x": x.float()})
+
+
+HARMS = {
+    "empty": lambda content, x: b"",
+    "garbage": lambda content, x: b"no tensors at all" * 9,
+    "cut": lambda content, x: content[: len(content) // 2],
+    "one bit turned": lambda content, x: content[:-9] + bytes([content[-9] ^ 1]) + content[-8:],
+    **{harm.__name__: harm for harm in (foreign, longer, unnamed, floats)},
+}
+
+
+@pytest.mark.parametrize("name", ["000000", "000032"])
+@pytest.mark.parametrize("harm", HARMS.values(), ids=HARMS)
+def test_a_shard_that_is_damaged_or_anothers_is_drawn_again_to_the_same_bits(net, schedule, tmp_path, name, harm):
+    whole, _ = drawn(net, schedule, tmp_path, 40)
+    file = tmp_path / "samples" / f"{name}.safetensors"
+    file.write_bytes(harm(file.read_bytes(), load_file(file)["x"].clone()))
+    with pytest.warns(UserWarning, match=f"{name}.safetensors .*so it is drawn again"):
+        again, _ = drawn(net, schedule, tmp_path, 40)
+    assert torch.equal(again, whole)
+
+
+def test_a_folder_in_a_shards_place_is_refused_before_any_is_drawn(net, schedule, tmp_path):
+    (tmp_path / "samples" / "000032.safetensors").mkdir(parents=True)
+    loop = draw_shards(lambda x, t: pytest.fail("a picture was drawn"), schedule, SHAPE, 40, 3, tmp_path)
+    with pytest.raises(ValueError, match=r"000032\.safetensors is no file.* move it away or name another --folder"):
+        list(loop)
 
 
 def test_processes_share_what_is_missing(net, schedule, tmp_path, monkeypatch):

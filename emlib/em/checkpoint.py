@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,16 @@ LATER = {
     "last_updates": 0,
 }
 """Settings that folders of older runs do not name, and what those runs did."""
+
+
+KEPT = (
+    "prior_*.safetensors",
+    "training_*.safetensors",
+    "reconstructions_*.npy",
+    "e_step_*.json",
+    "shards_*/*.safetensors",
+)
+"""Files of a run's stages."""
 
 
 def fingerprint(measurements: Measurements, *tensors: Tensor) -> str:
@@ -164,6 +175,7 @@ class RunFolder:
             ValueError: naming both.
         """
         settings = json.loads(json.dumps(settings))
+        self._check_kinds()
         found = self.settings()
         found = found and completed(found, settings)
         keys = [k for k in settings if found and found.get(k) != settings[k] and k not in free]
@@ -172,6 +184,12 @@ class RunFolder:
             raise ValueError(
                 f"{self.path} holds a run with {there}, but this one has {here}; name another folder or delete it"
             )
+
+    def _check_kinds(self) -> None:
+        """Refuses whatever stands where a run keeps a file and is none: hours later nothing could be written there."""
+        for pattern in KEPT:
+            if other := [place for place in self._in("").glob(pattern) if not place.is_file()]:
+                raise ValueError(f"{other[0]} is no file, where a run keeps one; move it away or name another folder")
 
     def check_whole(self) -> None:
         """Reads all that a run goes on from, one file at a time, and holds each against its checksum.
@@ -224,9 +242,20 @@ class RunFolder:
     def _snapshot(self, k: int) -> Path:
         return self._in(f"training_{k:02d}.safetensors")
 
-    def snapshot(self, k: int) -> dict[str, Tensor] | None:
-        """Where the training of iteration k was last kept, if it is not done yet; a damaged one is not used."""
-        return None if self.path is None else usable(self._snapshot(k), "so this training begins anew") or None
+    def snapshot(self, k: int, check: Callable[[dict[str, Tensor]], None]) -> dict[str, Tensor] | None:
+        """Where the training of iteration k was last kept, if it is not done yet.
+
+        A damaged one is not used, nor one that ``check`` refuses by raising ValueError: that training begins anew.
+        """
+        again = "so this training begins anew"
+        if self.path is None or not (state := usable(self._snapshot(k), again)):
+            return None
+        try:
+            check(state)
+        except ValueError as error:
+            warnings.warn(f"{self._snapshot(k)} is not used: {error}, {again}", stacklevel=2)
+            return None
+        return state
 
     def save_snapshot(self, k: int, state: dict[str, Tensor]) -> None:
         """Keeps a training halfway."""
@@ -239,16 +268,17 @@ class RunFolder:
     def _shard(self, k: int, i: int) -> Path:
         return self._in(f"shards_{k:02d}") / f"{i:05d}.safetensors"
 
-    def has_shard(self, k: int, i: int) -> bool:
-        """Whether shard i of E-step k is done; never, in memory, where nothing is left from before.
+    def has_shard(self, k: int, i: int, pictures: int) -> bool:
+        """Whether shard i of E-step k, of so many pictures, is done; never in memory, where nothing is left.
 
-        A damaged one is not: it is removed, to be drawn again.
+        A damaged one is not, nor another's: it is removed, to be drawn again.
         """
         file = self._shard(k, i) if self.path else None
         if file is None or not file.is_file():
             return False
         try:
-            self._read_shard(k, i)
+            if (found := len(self._read_shard(k, i))) != pictures:
+                raise ValueError(f"{file} holds {found} pictures, not {pictures}, so they are drawn again")
         except ValueError as error:
             warnings.warn(str(error), stacklevel=2)
             file.unlink(missing_ok=True)

@@ -28,7 +28,7 @@ from emlib.posterior.base import NotFinite
 from emlib.runtime import distributed
 from emlib.runtime.precision import quick
 from emlib.schedule import Schedule
-from emlib.training import train
+from emlib.training import check_snapshot, train
 from emlib.unet import UNet, UNetConfig, build_unet
 
 EStep = Callable[[Eps, int], Sampler]
@@ -205,11 +205,12 @@ def _shards(
     parts = {
         i: range(i * settings.shard, min(total, (i + 1) * settings.shard)) for i in distributed.ranks().share(count)
     }
-    mine, ready = sum(map(len, parts.values())), sum(len(rows) for i, rows in parts.items() if keep.has_shard(k, i))
+    mine = sum(map(len, parts.values()))
+    ready = sum(len(rows) for i, rows in parts.items() if keep.has_shard(k, i, len(rows)))
     world = distributed.ranks().world  # the others get on as fast
     yield Progress(k, "E-step", ready, mine, images=world)
     for i, rows in parts.items():
-        if keep.has_shard(k, i):
+        if keep.has_shard(k, i, len(rows)):
             continue
         drawn = []
         for x in _finite(sampler, prior, schedule, measurements.select(rows), settings, k):
@@ -267,7 +268,7 @@ def _fit(
         seed,
         settings.ema_decay,
         settings.flip,
-        start=keep.snapshot(k),
+        start=keep.snapshot(k, lambda found: check_snapshot(found, model, updates, settings.optimizer)),
         speed=settings.speed,
         optimizer=settings.optimizer,
     )

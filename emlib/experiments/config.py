@@ -67,6 +67,9 @@ class Experiment:
         check_methods(self.methods)
         for seed in self.seeds:
             check_seed(seed)
+        for key in ("methods", "seeds"):
+            if twice := [x for i, x in enumerate(getattr(self, key)) if x in getattr(self, key)[:i]]:
+                raise ValueError(f"{key} has {twice[0]!r} twice, which would double its rows; name it once")
         for key in ("fraction", "noise_std"):
             x = getattr(self, key)
             if not is_number(x) or not isfinite(x):
@@ -109,6 +112,8 @@ def check_experiment(experiment: Experiment, sizes: Preset | None = None) -> Non
         ValueError: with the remedy.
     """
     kind = find_operator(experiment.operator)
+    if "fraction" not in kind.parameters and experiment.fraction != Experiment.fraction:
+        raise ValueError(f"the operator {experiment.operator} has no fraction, got {experiment.fraction}; leave it out")
     parameters = own_parameters(kind, {"fraction": experiment.fraction})
     check_task(sizes or experiment.sizes(), kind, parameters, experiment.noise_std)
 

@@ -105,7 +105,7 @@ def draw_shards(
 def read_shards(folder: Path, count: int) -> Iterator[Tensor]:
     """The first ``count`` pictures that :func:`draw_shards` has drawn, as bytes [b, C, H, W], a shard at a time."""
     for first in range(0, count, SHARD):
-        yield load_tensors(_shard(folder, first), REMEDY)[0]["x"][: count - first]
+        yield load_tensors(_shard(folder, first), REMEDY)[0]["x"][: min(SHARD, count - first)]
 
 
 def _shard(folder: Path, first: int) -> Path:
@@ -113,14 +113,20 @@ def _shard(folder: Path, first: int) -> Path:
 
 
 def _held(folder: Path, first: int, shape: tuple[int, int, int]) -> int:
-    """How many pictures the shard that begins with ``first`` has, 0 if it is not there or damaged."""
+    """How many pictures the shard that begins with ``first`` has, 0 if it is not there, damaged or another's.
+
+    Raises:
+        ValueError: if something else stands in its place.
+    """
     path = _shard(folder, first)
+    if not path.is_file() and (path.is_symlink() or path.exists()):
+        raise ValueError(f"{path} is no file, where samples are kept; move it away or name another --folder")
     again = "so it is drawn again"
     if not (held := usable(path, again)):
         return 0
     x = held.get("x", torch.empty(0))
-    if x.dtype != torch.uint8 or tuple(x.shape[1:]) != shape:
-        warnings.warn(f"{path} holds no samples of {shape} in bytes, {again}", stacklevel=2)
+    if x.dtype != torch.uint8 or tuple(x.shape[1:]) != shape or len(x) > SHARD:
+        warnings.warn(f"{path} holds no samples of {shape} in bytes, {SHARD} at most, {again}", stacklevel=2)
         return 0
     return len(x)
 

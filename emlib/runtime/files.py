@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import hashlib
 import json
@@ -19,8 +20,15 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
 
     A run that is stopped halfway thus never leaves half a file under that name. The folder is made. What a killed
     process left of the same file goes with the next writing of it.
+
+    Raises:
+        OSError: if it cannot be written, also since something is there that is no regular file: a folder, a pipe, a
+            device.
     """
     path = Path(os.path.realpath(path))  # a link stays one, and what it leads to is written
+    if not path.is_file() and (path.is_symlink() or path.exists()):
+        said = "no regular file, so nothing is written in its place; name another or move it away"
+        raise OSError(errno.EEXIST, said, str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     for old in path.parent.glob(f"{glob.escape(path.name)}.*.part"):
         if not _alive(old.name.split(".")[-2]):
