@@ -24,7 +24,7 @@ import pytest
 pytest.importorskip("jupytext", reason="jupytext isn't installed (it is in the extra 'book')")
 nbformat = pytest.importorskip("nbformat")
 
-from twins import ROOT, address, chapters, first_cell, origin, repository  # noqa: E402
+from twins import ROOT, address, chapters, first_cell, origin, repository, take_origin  # noqa: E402
 
 # What Colab had of our requirements in June 2026 (googlecolab/backend-info, pip-freeze.gpu.txt), under Python 3.12.
 COLAB_PYTHON = "3.12"
@@ -86,6 +86,25 @@ def test_an_address_that_nobody_has_is_said_and_nothing_is_installed(monkeypatch
 )
 def test_the_address_may_be_taken_from_gits_origin(remote, url):
     assert origin(remote) == url
+
+
+def test_gits_origin_is_written_where_no_address_is_set(tmp_path, monkeypatch):
+    """In a copy; one that is set already stays."""
+    config, git = tmp_path / "_config.yml", ["git", "-C", str(tmp_path)]
+    config.write_text("title: x\nrepository:\n  url: https://github.com/-nobody-/book\n  branch: main\n")
+    subprocess.run([*git, "init", "-q"], check=True)
+    monkeypatch.setattr("twins.CONFIG", config)
+    monkeypatch.setattr("twins.ROOT", tmp_path)
+    before = config.read_text()
+    assert take_origin() is None
+    assert config.read_text() == before
+    subprocess.run([*git, "remote", "add", "origin", "git@github.com:me/book.git"], check=True)
+    assert take_origin() == "https://github.com/me/book"
+    assert config.read_text() == before.replace("-nobody-", "me")
+    assert address() == "git+https://github.com/me/book@main"
+    subprocess.run([*git, "remote", "set-url", "origin", "git@github.com:you/book.git"], check=True)
+    assert take_origin() is None
+    assert repository() == ("https://github.com/me/book", "main")
 
 
 def test_colab_lacks_only_what_the_first_cell_installs():

@@ -23,10 +23,17 @@ import emlib
 from emlib.data import decode
 from emlib.data.clean import clean_picture
 from emlib.data.png16 import write_png16
+from emlib.data.sources import celeba_files
+from emlib.em.checkpoint import RunFolder
+from emlib.experiments.config import read_experiment
+from emlib.experiments.table import read_part
 from emlib.hub.pretrained import CONFIG, PICKLED, WEIGHTS
 from emlib.metrics import alexnet as alex
 from emlib.operators import load_measurements, read_kernel, save_measurements
 from emlib.own.reading import read_folder
+from emlib.planning.minutes import kept_plan
+from emlib.runs.record import read_result, write_result
+from emlib.runtime.files import write_json
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -176,3 +183,80 @@ def test_alexnets_weights(tmp_path, monkeypatch):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             assert emlib.alexnet_missing() == "", seed
+
+
+def made_at(path: Path, write: Callable[[Path], object]) -> bytes:
+    """What a writer of ours writes to a place, which is then free again."""
+    write(path)
+    content = path.read_bytes()
+    path.unlink()
+    return content
+
+
+UNET = emlib.build_unet(emlib.UNetConfig(channels=(8, 8), groups=4, patch=1), 0)
+ROWS = [{"method": "observed", "seed": 0, "seconds": 1.5, "PSNR": 20.25}]
+PLAN = {"minutes": 1, "budget": "small", "observations": 9, "first": 1, "between": 1, "last": 1, "samples": 0}
+JSON = [b"null", b"3", b"[]", b"{}", b'"x"', b'{"rows": []}', b"[" * 100_000, b'{"a":' * 50_000, b"\xff\xfe{\0"]
+OURS: dict[str, tuple[Callable[[Path], object], Callable[[Path], object]]] = {
+    "net.safetensors": (lambda path: emlib.save_unet(UNET, path, size="8"), emlib.load_unet),
+    "result.json": (lambda path: write_result(path, "em", {"seed": 0}, ROWS, 1.0), read_result),
+    "method.json": (lambda path: write_json(path, {"rows": ROWS, "task": {}, "commit": "x"}), read_part),
+    "plan.json": (
+        lambda path: write_json(path, {**PLAN, "seconds": {"scores": 1.0}}),
+        lambda path: kept_plan(path.parent),
+    ),
+    "table.json": (
+        lambda path: write_json(path, {"about": "", "preset": "smoke", "operator": "mask", "methods": ["observed"],
+                                       "seeds": [0], "iterations": 2}),
+        lambda path: read_experiment(str(path)),
+    ),
+    "settings.json": (
+        lambda path: write_json(path, {"seed": 0, "unet": {"channels": [8, 8]}}),
+        lambda path: RunFolder(path.parent).settings(),
+    ),
+}  # fmt: skip
+"""Files of ours: what writes and what reads one."""
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_files_of_ours(tmp_path, name):
+    path, (write, read) = tmp_path / name, OURS[name]
+    whole = made_at(path, write)
+    for seed, content in damaged(whole, 100, [*FOREIGN, *JSON, save({"x": torch.zeros(2)})]):
+        path.write_bytes(content)
+        read_or_said(read, path, seed)
+        assert files_in(tmp_path) == {path}, seed
+
+
+@pytest.mark.parametrize("name", ["reconstructions_01.npy", "e_step_01.json"])
+def test_a_finished_e_step(tmp_path, name):
+    """With their checksum, so whatever happened to them is found, or changed nothing."""
+    keep, x = RunFolder(tmp_path), torch.rand(3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    keep.save_shard(1, 0, x)
+    keep.join_shards(1, 1, 3, {"scale": 2.5})
+    path = tmp_path / name
+    whole = path.read_bytes()
+    others = [*FOREIGN, *JSON, made(lambda f: np.save(f, NOISE))]
+    for seed, content in damaged(whole, 60, others, kept=(36,)):  # a header of lines without an end
+        path.write_bytes(content)
+        found = read_or_said(lambda path: keep.reconstructions(1), path, seed)
+        assert found is None or torch.equal(found[0], x), seed
+
+
+def test_the_faces_and_a_list_of_celebas(tmp_path, monkeypatch):
+    monkeypatch.setenv("EMLIB_DATASETS", str(tmp_path / "cache"))
+    names = [f"s1/{i}.pgm" for i in range(1, 4)]
+    (tmp_path / "orl-faces" / "s1").mkdir(parents=True)
+    whole = made(lambda f: Image.fromarray(NOISE[..., 0]).save(f, "PPM"))
+    for name in names:
+        (tmp_path / "orl-faces" / name).write_bytes(whole)
+    path = tmp_path / "orl-faces" / names[1]
+    for seed, content in damaged(whole, 60, FOREIGN):
+        path.write_bytes(content)
+        found = read_or_said(lambda path: decode.decoded(tmp_path / "orl-faces", names, 8, 1), path, seed)
+        assert found is None or found[0].shape[:3] == (3, 8, 8), seed
+    parts = tmp_path / "celeba" / "list_eval_partition.txt"
+    (tmp_path / "celeba" / "img_align_celeba").mkdir(parents=True)
+    for seed, content in damaged(b"000001.jpg 0\n000002.jpg 1\n" * 20, 30, FOREIGN):
+        parts.write_bytes(content)
+        assert read_or_said(lambda path: celeba_files(tmp_path), parts, seed) is None, seed

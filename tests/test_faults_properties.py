@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -181,3 +182,31 @@ def test_a_square_picture_of_the_size_wanted_is_taken_as_it_is(data):
             Image.fromarray(x[..., 0] if channels == 1 else x).save(path)
         assert np.array_equal(clean_picture(path, len(x), channels), x)
         assert np.array_equal(clean_picture(path, len(x), 3), np.broadcast_to(x, (*x.shape[:2], 3)))
+
+
+SAMPLERS = {
+    "mmps": partial(emlib.mmps, steps=2),
+    "dps": partial(emlib.dps, steps=2, scale=1.0),
+    "diffpir": partial(emlib.diffpir, steps=2),
+    "pigdm": partial(emlib.pigdm, steps=2),
+}
+
+
+@tried(12)
+@given(
+    name=st.sampled_from(sorted(SAMPLERS)),
+    count=st.integers(1, 20),
+    batches=st.lists(st.integers(1, 40), min_size=2, max_size=2, unique=True),
+    noise_std=st.sampled_from([0.0, 0.1]),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_a_draw_does_not_depend_on_its_batch(name, count, batches, noise_std, seed):
+    """To the bit, on a processor."""
+    model, schedule = emlib.build_unet(emlib.UNetConfig(channels=(8, 8), groups=4), 0).eval(), emlib.linear_schedule()
+    with torch.no_grad():
+        torch.nn.init.normal_(model.conv_out.weight, std=0.1, generator=torch.Generator().manual_seed(1))
+    x = torch.rand(count, 1, 8, 8, generator=torch.Generator().manual_seed(2)) * 2 - 1
+    m = emlib.measure(x, emlib.random_mask(count, 8, 0.5, seed), noise_std, seed)
+    one, other = (torch.cat(list(emlib.reconstruct(SAMPLERS[name], model, schedule, m, seed, "x", b))) for b in batches)
+    assert torch.equal(one, other)
+    assert one.std() > 0.05

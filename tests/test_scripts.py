@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import subprocess
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -217,3 +218,25 @@ def test_the_cell_that_failed_is_named_with_its_reason(notebook, capsys):
     assert "mine.ipynb: 1 cell(s) failed, the first is" in said
     assert "code cell 2 (# a look): ZeroDivisionError: division by zero" in said
     assert validate(["absent.ipynb"]) == 1
+
+
+def test_the_chapters_that_differ_from_the_last_commit_are_found(tmp_path, monkeypatch, capsys):
+    book = tmp_path / "book"
+    book.mkdir()
+    names = ["a.md", "a.ipynb", "b.md", "b.ipynb", "c.ipynb", "gone.ipynb", "page.md", "same.md", "ö b.md"]
+    for name in names:
+        (book / name).write_text("---\njupytext:\n" if name != "page.md" else "# A page")
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=x", "-c", "user.email=x@example.org"]
+    for words in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "x"]):
+        subprocess.run([*git, *words], check=True)
+    monkeypatch.setattr("validate.ROOT", tmp_path)
+    asked = []
+    monkeypatch.setattr("validate.validate", lambda path: asked.append(path.name) or [])
+    assert validate([]) == 0
+    assert "no chapter differs" in capsys.readouterr().out
+    for name in ("a.md", "a.ipynb", "b.ipynb", "c.ipynb", "page.md", "ö b.md"):
+        (book / name).write_text((book / name).read_text() + "changed")
+    (book / "gone.ipynb").unlink()
+    (book / "new.md").write_text("---\njupytext:\n")
+    assert validate([]) == 0
+    assert asked == ["a.md", "b.ipynb", "c.ipynb", "new.md", "ö b.md"]

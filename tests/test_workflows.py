@@ -137,3 +137,7 @@ def test_unit_tests_run_under_the_oldest_python():
     matrix = load(ROOT / ".github/workflows/test.yml")["jobs"]["unit"]["strategy"]["matrix"]["python"]
     assert matrix == ["3.10", "3.12"]
     assert 'requires-python = ">=3.10"' in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+
+
+def test_weaknesses_and_licences_are_asked_for_every_week():
+    assert "make audit" in [step.get("run") for step in steps(load(ROOT / ".github" / "workflows" / "weekly.yml"))]

@@ -23,16 +23,13 @@ COLOUR = re.compile(r"(?:\x1b|#x1B)\[[0-9;]*m")  # as pytest writes them into it
 
 
 def changed() -> list[Path]:
-    """Chapters that differ from the last commit, texts before notebooks."""
-    asked = ["git", "-C", str(ROOT), "status", "--porcelain", "--", "book"]
-    lines = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.splitlines()
-    found = {ROOT / line[3:].split(" -> ")[-1].strip('"') for line in lines}
-    notebooks = {path.with_suffix(".ipynb") for path in found if path.suffix in (".md", ".ipynb")}
-    texts = {path for path in found if path.suffix == ".md"}
-    with_code = (path.with_suffix(".md") if path.with_suffix(".md") in texts else path for path in sorted(notebooks))
-    return [
-        path for path in with_code if path.is_file() and b"jupytext" in path.read_bytes() or path.suffix == ".ipynb"
-    ]
+    """Chapters that differ from the last commit and are still there: the text where it does, else the notebook."""
+    asked = ["git", "-C", str(ROOT), "status", "--porcelain", "-z", "--no-renames", "-uall", "--", "book"]
+    entries = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.split("\0")
+    found = {ROOT / entry[3:] for entry in entries if entry.endswith((".md", ".ipynb"))}
+    texts = {path for path in found if path.suffix == ".md" and path.is_file() and b"jupytext" in path.read_bytes()}
+    twins = {path for path in found if path.suffix == ".ipynb" and path.is_file()}
+    return sorted(texts | {path for path in twins if path.with_suffix(".md") not in texts})
 
 
 def told(case: tree.Element, notebook: nbformat.NotebookNode) -> str:
