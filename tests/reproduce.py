@@ -80,7 +80,8 @@ def check_data(recorded: dict[str, Any], was: Recorded, data: str) -> None:
         ValueError: naming both.
     """
     said = recorded["settings"]
-    remedy = f"the record's pictures are {said['data']!r}, fingerprint {said['fingerprint']}; name their place by --data or EMLIB_PICTURES"
+    theirs = f"the record's pictures are {said['data']!r}, fingerprint {said['fingerprint']}"
+    remedy = f"{theirs}; name their place by --data or EMLIB_PICTURES"
     try:
         found = load(data, size=was.sizes.size, channels=was.sizes.unet.in_channels)
     except (ValueError, OSError) as error:

@@ -23,6 +23,7 @@ from emlib.experiments.methods import METHODS
 from emlib.experiments.recorded import Recorded, as_recorded
 from emlib.experiments.run import run_missing
 from emlib.experiments.table import gather
+from emlib.posterior import SAMPLERS
 from emlib.runs import presets
 
 
@@ -89,9 +90,11 @@ def recorded(toy_preset, monkeypatch):
     experiment = read_experiment("toy")
     for seed, methods in {0: said["methods"][:3], 1: ["observed"]}.items():
         folders = (Path("runs") / str(seed), results / "toy" / f"seed-{seed}")
-        for _ in run_missing(experiment, methods, seed, *folders, "embedded", solver="plain"):
-            pass
-    gather(experiment, "toy", results / "toy", results / "toy.json", "as it was", solver="plain")
+        with monkeypatch.context() as then:
+            then.setitem(SAMPLERS, "mmps", SAMPLERS["mmps-plain"])  # all the MMPS that there was
+            for _ in run_missing(experiment, methods, seed, *folders, "embedded"):
+                pass
+    gather(experiment, "toy", results / "toy", results / "toy.json", "as it was")
     for file in [results / "toy.json", *results.glob("toy/seed-*/settings.json")]:  # older than these names
         text = json.loads(file.read_text())
         inner = text.get("settings", text)
@@ -101,7 +104,8 @@ def recorded(toy_preset, monkeypatch):
         for name in ("optimizer", "clean_copies", "last_updates"):
             sizes["em"].pop(name)
         file.write_text(json.dumps(text))
-    other = replace(toy_preset, em=replace(toy_preset.em, m_updates=3), cg_steps=2, unet=replace(toy_preset.unet, refine=8), held_out=2)
+    em, unet = replace(toy_preset.em, m_updates=3), replace(toy_preset.unet, refine=8)
+    other = replace(toy_preset, em=em, unet=unet, cg_steps=2, held_out=2)
     monkeypatch.setitem(presets.PRESETS, "toy", other)
     Path("experiments/toy.json").write_text(json.dumps({**said, "operator": "mask"}))
     monkeypatch.setattr("reproduce.RESULTS", results)
