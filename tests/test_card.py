@@ -150,3 +150,30 @@ def test_a_mistake_ends_in_one_sentence_and_no_folder(toy, capsys, net, words, s
     assert len(err.strip().splitlines()) == 1
     assert not (toy / "x").exists()
     assert not list(toy.glob(".x*"))
+
+
+RESULTS = {
+    "null": "null",
+    "a number": "3",
+    "a list": "[]",
+    "no rows": '{"experiment": "em", "settings": {}}',
+    "rows of words": '{"experiment": "em", "settings": {}, "rows": "PSNR"}',
+    "a row of numbers": '{"experiment": "em", "settings": {}, "rows": [[1, 2]]}',
+    "rows null": '{"experiment": "em", "settings": {}, "rows": null}',
+    "settings a list": '{"experiment": "em", "settings": [], "rows": []}',
+    "settings null": '{"experiment": "em", "settings": null, "rows": []}',
+    "brackets": "[" * 10**5,
+    "nothing": "",
+    "no text": b"\xff\xfe\x00",
+}
+
+
+@pytest.mark.parametrize("said", RESULTS.values(), ids=RESULTS)
+def test_what_is_no_recorded_run_is_refused_before_the_network_is_read(toy, capsys, monkeypatch, said):
+    monkeypatch.setattr("emlib.cli.export.load_pretrained", lambda name: pytest.fail("the network was read"))
+    (toy / "r.json").write_bytes(said if isinstance(said, bytes) else said.encode())
+    assert main(["export", "--prior", "net.safetensors", "--out", "x", "--result", "r.json"]) == 2
+    err = capsys.readouterr().err
+    assert "r.json is no recorded run: " in err
+    assert len(err.strip().splitlines()) == 1
+    assert not (toy / "x").exists()

@@ -18,6 +18,7 @@ from emlib.own import restore as module
 from emlib.own.outputs import scores
 from emlib.planning import minutes
 from emlib.planning.budgets import Budget, Speeds
+from emlib.runtime.tensors import load_tensors, write_tensors
 
 
 def picture(seed, height, width):
@@ -104,6 +105,30 @@ def test_the_same_order_again_draws_nothing_anew(folders, monkeypatch):
     assert main(WORDS) == 0
     assert drawn[-1] == ([1], "repair")
     assert {p: p.read_bytes() for p in first} == first
+
+
+def test_repairs_that_are_damaged_or_anothers_are_made_again_to_the_same_bits(folders, capsys):
+    assert main(WORDS) == 0
+    first = {p: p.read_bytes() for p in Path("out/repaired").rglob("*.png")}
+    files = sorted(Path("out/run/repaired").glob("*"))
+    whole = {file: file.read_bytes() for file in files}
+    cut, turned, misshapen, infinite = files
+    cut.write_bytes(whole[cut][: len(whole[cut]) // 2])
+    turned.write_bytes(whole[turned][:-9] + bytes([whole[turned][-9] ^ 1]) + whole[turned][-8:])
+    kept = load_tensors(misshapen)[0]
+    write_tensors(misshapen, {**kept, "std": kept["std"][:, :-1]})
+    kept = load_tensors(infinite)[0]
+    write_tensors(infinite, {**kept, "draw": kept["draw"] / 0})
+    shutil.rmtree("out/repaired")
+    with pytest.warns(UserWarning, match="so its picture is repaired again"):
+        assert main(WORDS) == 0
+    assert {file: file.read_bytes() for file in files} == whole
+    assert {p: p.read_bytes() for p in first} == first
+    files[1].unlink()
+    files[1].mkdir()
+    capsys.readouterr()
+    assert main(WORDS) == 2
+    assert "00001.safetensors is no file, where a run keeps one; move it away" in capsys.readouterr().err
 
 
 def test_a_folder_of_another_order_is_refused(folders, capsys):

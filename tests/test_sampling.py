@@ -163,6 +163,22 @@ def toy(monkeypatch, tmp_path):
 EVALUATE = ["evaluate", "--prior", "prior.safetensors", "--preset", "toy", "--folder", "here"]
 
 
+@pytest.mark.parametrize("said", ["null", "3", "[]", "", '{"pri', "a folder"])
+def test_evaluate_names_settings_that_are_none_before_it_draws(toy, capsys, monkeypatch, said):
+    monkeypatch.setattr("emlib.cli.evaluate.draw_shards", lambda *_: pytest.fail("a picture was drawn"))
+    file = toy / "here" / "settings.json"
+    file.parent.mkdir()
+    if said == "a folder":
+        file.mkdir()
+    else:
+        file.write_text(said)
+    assert main(EVALUATE) == 2
+    err = capsys.readouterr().err
+    assert "settings.json" in err
+    assert "delete" in err
+    assert len(err.strip().splitlines()) == 1
+
+
 def by_torchmetrics(a, b):
     (m_a, s_a), (m_b, s_b) = ((x.double().mean(0), torch.cov(x.double().T)) for x in (a, b))
     return _compute_fid(m_a, s_a, m_b, s_b).item()

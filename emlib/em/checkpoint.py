@@ -39,8 +39,10 @@ KEPT = (
     "reconstructions_*.npy",
     "e_step_*.json",
     "shards_*/*.safetensors",
+    "samples/*.safetensors",
+    "repaired/*.safetensors",
 )
-"""Files of a run's stages."""
+"""Files of a run's stages, and of what ``evaluate`` and ``restore`` draw beside them."""
 
 
 def fingerprint(measurements: Measurements, *tensors: Tensor) -> str:

@@ -206,9 +206,12 @@ def _how(order: Order, found: Found, plan: OwnPlan, p: Preset, noise_std: float,
     return found.frame, noise_std, plan.side, p.unet.stride, steps, plan.draws, order.seed, purpose, p.em.e_batch
 
 
-def whole(file: Path) -> bool:
-    """Whether the draws of a picture are there; damaged ones are drawn again."""
-    return {"mean", "std", "draw"} <= usable(file, "so its picture is repaired again").keys()
+def whole(file: Path, shape: tuple[int, ...]) -> bool:
+    """Whether the draws of a picture of this shape are there; damaged ones, or another's, are drawn again."""
+    kept = usable(file, "so its picture is repaired again")
+    return kept.keys() == {"mean", "std", "draw"} and all(
+        x.shape == shape and x.dtype == torch.float32 and bool(x.isfinite().all()) for x in kept.values()
+    )
 
 
 def _samples(prior: Eps, schedule: Schedule, found: Found, plan: OwnPlan, device: str) -> Tensor:
@@ -227,7 +230,7 @@ def _repaired(
 ) -> Iterator[Progress]:
     """Draws of every picture, with all that was seen; what is on disk already is not drawn again."""
     done.repairs = {i: folder / "repaired" / f"{i:05d}.safetensors" for i in range(len(found.y))}
-    left = [i for i, file in done.repairs.items() if not whole(file)]
+    left = [i for i, file in done.repairs.items() if not whole(file, tuple(found.y[i].shape))]
     ready = len(found.y) - len(left)
     yield Progress(p.em.iterations + 1, "repairs", ready, len(found.y))
     how = _how(order, found, plan, p, found.noise_std, "repair")
