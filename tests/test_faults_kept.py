@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save, save_file
-from test_restore import WORDS as RESTORE
 from test_restore import folders  # noqa: F401, a fixture
 
 import emlib
@@ -118,22 +116,6 @@ def test_a_damaged_plan_is_named_with_the_remedy(tmp_path, content):
     (tmp_path / "plan.json").write_text(content)
     with pytest.raises(ValueError, match=r"plan\.json is no plan .*; delete .* begins anew"):
         kept_plan(tmp_path)
-
-
-def test_damaged_repairs_are_made_again(folders, capsys):  # noqa: F811
-    assert main(RESTORE) == 0
-    first = {path: path.read_bytes() for path in Path("out/repaired").rglob("*.png")}
-    kept = sorted(Path("out/run/repaired").glob("*.safetensors"))
-    before = [file.read_bytes() for file in kept]
-    ways = ["a bit", "cut", "empty", "foreign"]
-    assert len(kept) == len(ways)
-    for file, content, way in zip(kept, before, ways, strict=True):
-        file.write_bytes(DAMAGE[way](content))
-    shutil.rmtree("out/repaired")
-    with pytest.warns(UserWarning, match="so its picture is repaired again"):
-        assert main(RESTORE) == 0
-    assert [file.read_bytes() for file in kept] == before
-    assert {path: path.read_bytes() for path in first} == first
 
 
 @pytest.mark.parametrize("kind", [torch.int8, torch.int64, torch.bool])

@@ -58,7 +58,9 @@ def test_what_cannot_be_run_again_is_named_with_what_made_it(capsys):
     assert "no row of method magic; there are observed, classical, " in capsys.readouterr().err
 
 
-TABLES = sorted(path.stem for path in RESULTS.glob("*.json") if (RESULTS / path.stem).is_dir())
+TABLES = sorted(
+    {path.parent.name for path in RESULTS.glob("*/seed-*") if (RESULTS / f"{path.parent.name}.json").is_file()}
+)
 
 
 def test_every_recorded_table_can_be_run_at_its_own_settings():
