@@ -36,7 +36,9 @@ TOLERANCE = {
     "FID": (1, 0.05),
 }
 """(absolute, share of the number) that another processor or version of torch may differ by: rounding goes through
-thousands of updates, so a run is the same as ours on the same machine alone."""
+thousands of updates, so a run is the same as ours on the same machine alone. Measured once, on the first prior and
+E-step of ``starts-embedded-mask --methods start-50 --seeds 0``: AVX2 and AVX-512 differ by 0.001 dB of PSNR and 0.0001
+of SSIM and LPIPS, and either from the record by less than 0.002 dB."""
 
 NAMED_BY = ("method", "by", "seed")
 """What tells a row."""
