@@ -9,7 +9,6 @@ import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from emlib.data.png16 import is_png16
 from emlib.runtime.distributed import first_before_others, ranks
 from emlib.runtime.files import atomic_file, write_json
 from emlib.runtime.locks import locked
+from emlib.runtime.tensors import read_array
 
 SUFFIXES = {suffix for suffix, kind in KNOWN.items() if kind in (".png", ".jpg", ".webp")}
 """What is taken for a clean picture; other kinds have scales of their own, or none."""
@@ -164,8 +164,8 @@ def _kept(kept: Path) -> tuple[np.ndarray, str] | None:
     note = _note(kept.with_suffix(".json"))
     fingerprint = note.get("fingerprint")
     try:
-        pixels = np.load(kept, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError, SyntaxError, TokenError):  # missing, shorter than it says, a damaged head
+        pixels = read_array(kept, "r")
+    except (OSError, ValueError):  # missing or damaged
         return None
     if not isinstance(fingerprint, str):
         return None

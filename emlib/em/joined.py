@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from emlib.runtime.files import read_json
+from emlib.runtime.tensors import read_array
 
 CHECKSUM = "sha256"
 """Key of the checksum in what is known of an E-step; those of older releases have none."""
@@ -48,11 +49,10 @@ def read_joined(file: Path, beside: Path) -> tuple[Tensor, dict[str, Any]]:
     """
     try:
         # Copy-on-write: what a caller changes is his own.
-        x = np.load(file, mmap_mode="c", allow_pickle=False)
+        x = read_array(file, "c")
         about = dict(read_json(beside))
-    except Exception as error:  # numpy's reader raises nearly everything on a damaged header
-        said = " ".join(str(error).split())[:150]
-        raise ValueError(f"{file.name} or {beside.name} cannot be read ({said})") from None
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{file.name} or {beside.name} cannot be read ({error})") from None
     wanted = about.pop(CHECKSUM, None)
     if wanted is not None and wanted != checksum_of(file, about):
         raise ValueError(f"{file.name} or {beside.name} is not what was written")

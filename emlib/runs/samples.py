@@ -21,7 +21,7 @@ from emlib.data.pixels import from_pixels, to_pixels
 from emlib.diffusion import Eps, draw
 from emlib.posterior import BLOCK
 from emlib.runtime.distributed import ranks, wait_for_all
-from emlib.runtime.files import atomic_file
+from emlib.runtime.files import atomic_file, is_taken
 from emlib.runtime.tensors import load_tensors, usable, write_tensors
 from emlib.schedule import Schedule
 from emlib.unet import UNet
@@ -119,7 +119,7 @@ def _held(folder: Path, first: int, shape: tuple[int, int, int]) -> int:
         ValueError: if something else stands in its place.
     """
     path = _shard(folder, first)
-    if not path.is_file() and (path.is_symlink() or path.exists()):
+    if is_taken(path):
         raise ValueError(f"{path} is no file, where samples are kept; move it away or name another --folder")
     again = "so it is drawn again"
     if not (held := usable(path, again)):

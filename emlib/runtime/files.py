@@ -26,7 +26,7 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
             device.
     """
     path = Path(os.path.realpath(path))  # a link stays one, and what it leads to is written
-    if not path.is_file() and (path.is_symlink() or path.exists()):
+    if is_taken(path):
         said = "no regular file, so nothing is written in its place; name another or move it away"
         raise OSError(errno.EEXIST, said, str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -87,6 +87,11 @@ def write_json(path: str | Path, content: Any) -> None:
     """Writes JSON to a file."""
     with atomic_file(path) as part:
         part.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def is_taken(path: Path) -> bool:
+    """Whether something stands there that is no regular file: a folder, a pipe, a link that leads nowhere."""
+    return not path.is_file() and (path.is_symlink() or path.exists())
 
 
 SEAL = "sha256"

@@ -13,7 +13,9 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -151,3 +153,19 @@ def _opened(path: str | Path, remedy: str) -> Iterator[safe_open]:
             f"{path} is no safetensors file or is damaged ({error}); nothing else is read, since it could run code; "
             f"{remedy}"
         ) from None
+
+
+def read_array(path: str | Path, mode: Literal["r", "c"]) -> np.ndarray:
+    """Maps a NumPy file into memory: "r" to look at, "c" to change one's own copy of what is changed.
+
+    Raises:
+        OSError: if it cannot be opened.
+        ValueError: if it is damaged.
+    """
+    try:
+        x: np.ndarray = np.load(path, mmap_mode=mode, allow_pickle=False)
+    except OSError:
+        raise
+    except Exception as error:  # numpy's reader raises nearly everything on a damaged head
+        raise ValueError(" ".join(str(error).split())[:150]) from None
+    return x
