@@ -47,8 +47,11 @@ def opposite(generators: Iterable[Generator]) -> list[Generator]:
 
 def randn(generators: list[Generator], shape: tuple[int, ...], device: torch.device | str = "cpu") -> Tensor:
     """Standard normal numbers [B, *shape], the i-th drawn from the i-th stream (on the CPU, then moved)."""
-    numbers = [torch.randn(shape, generator=g) for g in generators]
-    return sent(
-        torch.stack([-x if isinstance(g, Opposite) else x for g, x in zip(generators, numbers, strict=True)]),
-        torch.device(device),
-    )
+    device = torch.device(device)
+    # in place, and for a GPU at once where it can be sent from: the CPU is to be ahead of the GPU
+    numbers = torch.empty(len(generators), *shape, pin_memory=device.type == "cuda")
+    for g, place in zip(generators, numbers, strict=True):
+        torch.randn(shape, generator=g, out=place)
+        if isinstance(g, Opposite):
+            place.neg_()
+    return sent(numbers, device)
