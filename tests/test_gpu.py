@@ -8,6 +8,7 @@ import torch
 
 import emlib
 import emlib.training
+from emlib.metrics.alexnet import alexnet_features
 from emlib.muon import orthogonalized, orthogonalized_at_once
 from emlib.runtime.fused import norm_silu_as_it_lies
 from emlib.runtime.graphs import recorded, recorded_network
@@ -175,3 +176,11 @@ def test_em_runs_and_goes_on_from_its_folder(tiny, schedule, pictures, tmp_path)
     assert last.iteration == 2
     assert last.reconstructions.isfinite().all()
     assert last.prior(m.y[:4], torch.zeros(4, dtype=torch.long, device="cuda")).isfinite().all()
+
+
+def test_alexnet_sees_on_a_gpu_what_it_sees_on_a_cpu(pictures):
+    theirs = alexnet_features(pictures)
+    ours = alexnet_features(pictures.cuda())
+    assert ours.is_cuda
+    assert torch.backends.cudnn.allow_tf32, "as it was before"
+    torch.testing.assert_close(ours.cpu(), theirs, rtol=1e-4, atol=1e-4)

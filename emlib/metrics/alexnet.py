@@ -172,12 +172,12 @@ def _lpips(path: Path) -> nn.Module:
 
 
 @cache
-def _alexnet(path: Path) -> nn.Module:
+def _alexnet(path: Path, device: torch.device | str = "cpu") -> nn.Module:
     from torchvision.models import alexnet
 
     net = alexnet().features
     net.load_state_dict(read_features(path))
-    return net.eval().requires_grad_(False)
+    return net.to(device).eval().requires_grad_(False)
 
 
 def _colour(x: Tensor, size: int | None) -> Tensor:
@@ -223,23 +223,25 @@ def alexnet_features(x: Tensor, batch: int = 250) -> Tensor:
     r"""256 numbers for each picture, [B, 256]: AlexNet's last convolution averaged over the picture.
 
     Args:
-        x: pictures, [B, C, H, W] on [-1, 1]; the shorter side is scaled to 64 pixels first.
+        x: pictures, [B, C, H, W] on [-1, 1]; the shorter side is scaled to 64 pixels first. On a GPU they are seen
+            there, in full float32.
         batch: pictures at a time.
 
     Raises:
         FileNotFoundError: if AlexNet's weights are missing.
     """
-    mean = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)
-    std = torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1)
+    mean = torch.tensor([0.485, 0.456, 0.406], device=x.device).view(1, 3, 1, 1)
+    std = torch.tensor([0.229, 0.224, 0.225], device=x.device).view(1, 3, 1, 1)
 
-    net = _alexnet(_path())
+    net = _alexnet(_path(), x.device)
 
     def parts() -> Iterator[Tensor]:
         for part in x.split(batch):
             seen = ((_colour(part, 64) + 1) / 2 - mean) / std
             yield net(seen).mean(dim=(2, 3))
 
-    return torch.cat(list(parts()))
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        return torch.cat(list(parts()))
 
 
 def fd_alexnet(samples: Tensor, real: Tensor) -> float:

@@ -50,7 +50,7 @@ FEATURES = {
         lambda: f"{alexnet.alexnet_name()}-64px",
         256,
         lambda: alexnet.alexnet_missing(),
-        lambda pixels, device: alexnet.alexnet_features(from_pixels(pixels)),
+        lambda pixels, device: alexnet.alexnet_features(from_pixels(pixels.to(device))),
     ),
 }
 """By the name that the command line gives them."""
