@@ -86,13 +86,15 @@ def run(args: argparse.Namespace) -> int:
         folder = job.folder.with_name(f"{job.folder.name}-minutes")
         job = replace(job, folder=folder, out=args.out or folder / "result.json")
     p, there = job.preset, observations_there(job.data)
+    begun = None if job.start == "clean" else there  # all other first priors learn from many pictures
     if args.device:
-        print("\n".join(plan_minutes(p, args.minutes, there, counted(p, args.device)).lines()))
+        print("\n".join(plan_minutes(p, args.minutes, there, counted(p, args.device), begun=begun).lines()))
         return 0
     plan = kept_plan(job.folder)
     if plan is None:
         load(job.data, p.size, p.unet.in_channels)  # decoding them is part of the time
-        plan = plan_minutes(p, args.minutes, there, timed_here(p, device), time.perf_counter() - begin)
+        spent = time.perf_counter() - begin
+        plan = plan_minutes(p, args.minutes, there, timed_here(p, device), spent, begun=begun)
     print("\n".join(plan.lines()))
     job = replace(job, preset=plan.sizes(job.preset))
     if args.dry_run:

@@ -93,7 +93,7 @@ def make_plan(order: Order, found: Found, device: str, begin: float) -> OwnPlan:
     draws = order.draws or min(DRAWS[-1], max(DRAWS[0], affordable // 2 * 2))
     p = base(side, channels, max(clean, 1), round(whole * draws))
     iterations = None if order.start == "gaussian" else ITERATIONS
-    shares = plan_minutes(p, order.minutes, there, timed, time.perf_counter() - begin, START, iterations)
+    shares = plan_minutes(p, order.minutes, there, timed, time.perf_counter() - begin, START, iterations, there)
     return OwnPlan(shares, side, clean, draws)
 
 
