@@ -10,6 +10,7 @@ import torch
 import emlib
 from emlib.cli.main import parser
 from emlib.em import loop
+from emlib.em.events import ENOUGH
 from emlib.em.settings import over
 from emlib.runs import presets
 from emlib.runs.job import job_of
@@ -459,3 +460,20 @@ def test_muon_runs_resume_to_the_same_bits(tiny, schedule, tmp_path):
             break
     stopped.close()
     check_equal(whole, finished(em(tiny, schedule, tmp_path, optimizer="muon")))
+
+
+def test_training_that_is_told_enough_ends_with_what_it_has_learnt(tiny, schedule, tmp_path):
+    run, said, found = em(tiny, schedule, tmp_path / "short", iterations=1), None, []
+    while True:
+        try:
+            event = run.send(said)
+        except StopIteration:
+            break
+        said = ENOUGH if isinstance(event, emlib.Progress) and event.stage != "E-step" and event.done == 2 else None
+        found += finished([event])
+    assert [step.updates for step in found] == [2, 2]
+    # all priors are what as many updates make of them, whatever number was planned
+    planned = finished(em(tiny, schedule, iterations=1, init_updates=2, m_updates=2))
+    assert [step.updates for step in planned] == [None, None]
+    check_equal(found, planned)
+    check_equal(finished(em(tiny, schedule, tmp_path / "short", iterations=1)), planned)  # it is complete

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 
 import emlib
@@ -14,7 +15,7 @@ from emlib.cli import em as command
 from emlib.cli.main import main
 from emlib.planning import budgets, minutes
 from emlib.planning.budgets import BUDGETS, CARDS, Budget, Speeds, counted, timed_here
-from emlib.planning.minutes import LAST, SLACK, plan_minutes
+from emlib.planning.minutes import FEWEST, LAST, PASSES, SLACK, plan_minutes
 from emlib.runs.presets import preset
 
 COLAB = preset("colab")
@@ -34,7 +35,10 @@ def test_a_plan_fills_the_time_and_no_more(length):
     updates = [p.em.init_updates, *(p.em.updates_of(k) for k in range(1, p.em.iterations + 1))]
     assert updates[-1] == pytest.approx(LAST * sum(updates), rel=0.02)
     assert sum(updates) * 0.02 + p.em.iterations * p.observations * 1e-3 <= spent
-    assert p.em.clean_copies * p.clean == pytest.approx(0.1 * p.observations, rel=0.5)
+    seen = p.em.clean_copies / (p.observations + p.em.clean_copies * p.clean)  # of a clean picture, an update's share
+    passes = seen * plan.last * plan.row.batch
+    assert passes <= 1.2 * PASSES or p.em.clean_copies == 1, "few pictures are soon known by heart"
+    assert passes > 0.8 * PASSES or p.em.clean_copies * p.clean == pytest.approx(0.1 * p.observations, rel=0.5)
     assert p.unet.in_channels == 3
 
 
@@ -170,6 +174,49 @@ def test_a_run_that_the_clock_stops_loses_nothing(quick_machine, monkeypatch, ca
     assert main(WORDS) == 0
     one, other = (load_file(Path(name) / "prior_02.safetensors") for name in ("whole", "run"))
     assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_a_last_m_step_ends_with_the_time_and_its_prior_is_the_last(quick_machine, monkeypatch, capsys):
+    seen = 0
+
+    def until_the_last(begin):  # one update before the end of all
+        nonlocal seen
+        seen += 1
+        return 1e9 if seen == begin else 0.0
+
+    monkeypatch.setattr("emlib.runs.progress.clock", lambda: until_the_last(0))
+    assert main([*WORDS[:-1], "whole"]) == 0
+    every = seen
+    Path("run").mkdir()
+    shutil.copy("whole/plan.json", "run/plan.json")
+    seen = 0
+    monkeypatch.setattr("emlib.runs.progress.clock", lambda: until_the_last(every - 1))
+    capsys.readouterr()
+    assert main(WORDS) == 0
+    plan = json.loads(Path("run/plan.json").read_text())
+    assert f"the time is over in EM 2 M-step {plan['last'] - 1}/{plan['last']}" in capsys.readouterr().out
+    record = json.loads(Path("run/result.json").read_text())
+    assert [row.get("updates") for row in record["rows"]] == [None, None, None, plan["last"] - 1, None]
+    with safe_open("run/prior_02.safetensors", "pt") as file:
+        assert file.metadata()["updates"] == str(plan["last"] - 1)
+    assert not Path("run/training_02.safetensors").exists()
+    assert main(WORDS) == 0  # complete as it is
+    again = json.loads(Path("run/result.json").read_text())
+    assert again["rows"][-1]["PSNR"] == record["rows"][-1]["PSNR"]
+
+
+def test_a_first_prior_of_a_few_pictures_is_not_trained_until_it_knows_them_by_heart():
+    few, many = (plan_minutes(COLAB, 60, 48_500, steady(), begun=begun) for begun in (None, 48_500))
+    assert few.first == max(FEWEST, PASSES * COLAB.clean // few.row.batch)
+    assert few.first < many.first
+    assert few.between > many.between, "the others get what it leaves"
+    assert plan_minutes(COLAB, 0.3, 48_500, steady()).first < FEWEST, "where time is short it has its share alone"
+
+
+def test_snapshots_are_a_minute_apart_where_updates_are_quick():
+    plan = plan_minutes(COLAB, 30, 48_500, steady())
+    assert plan.sizes(COLAB).em.snapshot == pytest.approx(60 / 0.02, rel=0.01)
+    assert plan_minutes(COLAB, 600, 48_500, steady(2.0)).sizes(COLAB).em.snapshot == 200
 
 
 def test_a_run_without_a_prior_has_nothing_to_score(quick_machine, monkeypatch, capsys):

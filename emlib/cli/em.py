@@ -116,7 +116,8 @@ def run_job(job: Job, device: str, plan: Plan | None = None) -> int:
     about = {**job.about(), **task.about}
     loop = run_em(task.measurements, start, job.preset.unet, schedule, e_step, job.settings, job.folder, about)
     if here.first:
-        _show(job, task, until(loop, job.ends), e_step, schedule, device, plan)
+        timed = loop if plan is None else until(loop, job.ends, job.settings.iterations, plan.least)
+        _show(job, task, timed, e_step, schedule, device, plan)
     else:
         for _ in loop:
             pass
@@ -165,6 +166,7 @@ def _scores(
 ) -> dict[str, Any]:
     """The row of one iteration: what it drew against the truth, what its prior draws against real pictures."""
     row: dict[str, Any] = {"iteration": step.iteration, "seconds": round(step.seconds, 1)}
+    row |= {} if step.updates is None else {"updates": step.updates}
     if step.iteration:
         row |= {"phase": step.phase} | ({} if step.scale is None else {"scale": step.scale})
         some = slice(None if job.ends is None else GLANCE)

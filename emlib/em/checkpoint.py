@@ -233,12 +233,16 @@ class RunFolder:
         model = load_unet(self._prior(k), "delete it, and the same command trains it again")
         return model.to(memory_format=torch.channels_last).requires_grad_(False)
 
-    def save_prior(self, k: int, model: UNet) -> None:
-        """Keeps the network after iteration k; the snapshot of its training is not needed any more."""
+    def save_prior(self, k: int, model: UNet, ended: int | None = None) -> None:
+        """Keeps the network after iteration k; the snapshot of its training is not needed any more.
+
+        ``ended``: its updates, where they are fewer than the settings say.
+        """
         if self.path and ranks().first:
             self._check_held()
             settings = (self.path / "settings.json").read_text()  # as the run claimed the folder with
-            save_unet(model, self._prior(k), iteration=str(k), settings=settings)
+            fewer = {} if ended is None else {"updates": str(ended)}
+            save_unet(model, self._prior(k), iteration=str(k), settings=settings, **fewer)
             self._snapshot(k).unlink(missing_ok=True)
 
     def _snapshot(self, k: int) -> Path:

@@ -8,6 +8,11 @@ from torch import Tensor
 
 from emlib.diffusion import Eps
 
+ENOUGH = "enough"
+"""Sent to :func:`emlib.run_em`, a generator, in an M-step: what it has learnt so far becomes the prior.
+
+Its rate does not fall, so it may end after any update; the run is then complete as it is, and not gone on with."""
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -46,3 +51,5 @@ class Iteration:
     """Guidance scale of the E-step, if its sampler has one."""
     seconds: float
     """Time the iteration took; what was read from disk took none."""
+    updates: int | None = None
+    """Updates of the prior, if they are fewer than the settings say (:data:`ENOUGH`)."""

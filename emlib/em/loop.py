@@ -20,7 +20,7 @@ from torch import Tensor
 
 from emlib.diffusion import Eps, check_images
 from emlib.em.checkpoint import RunFolder, fingerprint
-from emlib.em.events import Iteration, Progress
+from emlib.em.events import ENOUGH, Iteration, Progress
 from emlib.em.settings import EMSettings, iterations, rows_of
 from emlib.operators import Measurements
 from emlib.posterior import Sampler, reconstruct
@@ -48,7 +48,7 @@ def run_em(
     settings: EMSettings,
     folder: str | Path | None = None,
     about: Mapping[str, Any] | None = None,
-) -> Iterator[Progress | Iteration]:
+) -> Generator[Progress | Iteration, str | None, None]:
     r"""Runs EM (EMDiffusion, algorithm 1), on one process or on all that ``torchrun`` started.
 
     Args:
@@ -63,7 +63,8 @@ def run_em(
         about: settings of the caller that a folder must match too, such as the sampler's name.
 
     Yields:
-        Progress during the work, an Iteration after each EM iteration.
+        Progress during the work, an Iteration after each EM iteration. Training ends early where ``ENOUGH`` is sent
+        (:data:`emlib.em.events.ENOUGH`, one process alone).
 
     Raises:
         ValueError: at once, if pictures and measurements do not fit, or the folder holds a run of other settings or is
@@ -88,18 +89,20 @@ def _loop(
     e_step: EStep,
     settings: EMSettings,
     keep: RunFolder,
-) -> Iterator[Progress | Iteration]:
+) -> Generator[Progress | Iteration, str | None, None]:
     """The first prior, then E-step and M-step in turn."""
     device = measurements.y.device
     begin = time.perf_counter()
     model: UNet | None = None
+    prior: Eps
     if isinstance(start, Tensor):
         model = build_unet(unet, settings.seed).to(device)
         updates, lr = settings.init_updates, settings.init_lr
-        prior: Eps = yield from _fit(keep, model, schedule, start, settings, 0, updates, lr)
+        prior, ended = yield from _fit(keep, model, schedule, start, settings, 0, updates, lr)
     else:
-        prior = start
-    yield Iteration(0, torch.empty(0, *measurements.image_shape), (), prior, 0, None, time.perf_counter() - begin)
+        prior, ended = start, None
+    nothing = torch.empty(0, *measurements.image_shape)
+    yield Iteration(0, nothing, (), prior, 0, None, time.perf_counter() - begin, ended)
     for k, phase, scales in iterations(settings):
         begin = time.perf_counter()
         rows = rows_of(len(measurements), settings, phase)
@@ -118,9 +121,9 @@ def _loop(
             x_and_clean = torch.cat([x, start.to(x).repeat(settings.clean_copies, 1, 1, 1)])
         else:
             x_and_clean = x
-        prior = yield from _fit(keep, model, schedule, x_and_clean, settings, k, updates, lr)
+        prior, ended = yield from _fit(keep, model, schedule, x_and_clean, settings, k, updates, lr)
         scales.append(scale)
-        yield Iteration(k, x, tuple(rows), prior, phase, scale, time.perf_counter() - begin)
+        yield Iteration(k, x, tuple(rows), prior, phase, scale, time.perf_counter() - begin, ended)
 
 
 def free_to_change(settings: EMSettings) -> tuple[str, ...]:
@@ -253,10 +256,13 @@ def _fit(
     k: int,
     updates: int,
     lr: float,
-) -> Generator[Progress, None, UNet]:
-    """theta = argmax E[log p_theta(x)], by the diffusion loss; k = 0 is the first prior."""
+) -> Generator[Progress, str | None, tuple[UNet, int | None]]:
+    """theta = argmax E[log p_theta(x)], by the diffusion loss; k = 0 is the first prior.
+
+    Returns the network, and its updates if ENOUGH was sent before they were all done.
+    """
     if (done := keep.prior(k)) is not None:
-        return done.to(next(model.parameters()).device)
+        return done.to(next(model.parameters()).device), None
     stage, seed = "M-step" if k else "first prior", settings.seed * 1000 + k  # other times and noises in each M-step
     loop = train(
         model,
@@ -276,12 +282,14 @@ def _fit(
         if (now.step + 1) % settings.snapshot == 0 and now.step + 1 < updates:
             keep.save_snapshot(k, now.snapshot())
         try:
-            yield Progress(k, stage, now.step + 1, updates, now.value, settings.train_batch)
+            said = yield Progress(k, stage, now.step + 1, updates, now.value, settings.train_batch)
         except GeneratorExit:  # whoever looped over it has stopped
             if now.step + 1 < updates and now.finite and keep.mine:
                 keep.save_snapshot(k, now.snapshot())
             raise
-    averaged = cast(UNet, now.ema)
-    keep.save_prior(k, averaged)
+        if said == ENOUGH:
+            break
+    averaged, ended = cast(UNet, now.ema), None if now.step + 1 == updates else now.step + 1
+    keep.save_prior(k, averaged, ended)
     distributed.wait_for_all()
-    return averaged
+    return averaged, ended

@@ -115,7 +115,7 @@ def _restore(
     settings = replace(p.em, seed=order.seed)
     sampler = partial(mmps, steps=p.e_steps, cg_steps=solver_steps(found.frame))
     loop = run_em(m, start, p.unet, schedule, lambda prior, k: sampler, settings, folder / "em")
-    for event in until(loop, ends):
+    for event in until(loop, ends, p.em.iterations, plan.em.least):
         if isinstance(event, Iteration):
             last = event
             if event.iteration:

@@ -90,6 +90,17 @@ class Plan:
         row = next(budget for budget in BUDGETS if budget.name == self.budget)
         return replace(row, iterations=self.iterations or row.iterations)
 
+    @property
+    def least(self) -> int:
+        """Updates from which on the last M-step may end with the time: its prior is then better than the one before."""
+        return min(self.between, self.last // 2)
+
+    @property
+    def snapshot(self) -> int:
+        """Updates from one snapshot of a training to the next, which takes a second on a GPU: those of a minute."""
+        updates = self.between * (self.row.iterations - 1) + self.last
+        return max(200, int(60 * updates / max(1e-9, self.seconds.get("M-steps", 0.0))))
+
     def sizes(self, p: Preset) -> Preset:
         """A preset's task with the plan's sizes."""
         row, (speed, e_speed) = self.row, speeds()
@@ -105,6 +116,7 @@ class Plan:
             init_lr=row.lr,
             m_lr=row.lr,
             ema_decay=min(0.9995, max(0.98, 1 - 5 / self.last)),
+            snapshot=self.snapshot,
             e_batch=GPU_BATCH,
             shard=2 * GPU_BATCH,
             clean_copies=max(1, round(clean / p.clean)),

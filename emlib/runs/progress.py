@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import TypeVar
 
 from tqdm import tqdm
 
-from emlib.em.events import Iteration, Progress
+from emlib.em.events import ENOUGH, Iteration, Progress
 from emlib.runtime.durations import short_duration
 
 T = TypeVar("T")
@@ -39,13 +39,31 @@ def shows_bars() -> bool:
     return sys.stderr.isatty() or "ipykernel" in sys.modules
 
 
-def until(loop: Iterator[Progress | Iteration], ends: float | None) -> Iterator[Progress | Iteration]:
-    """Passes on everything until a moment of :data:`clock`, then stops the loop, which keeps where it is."""
-    for event in loop:
+def until(
+    loop: Generator[Progress | Iteration, str | None, None], ends: float | None, last: int = 0, least: int = 1
+) -> Iterator[Progress | Iteration]:
+    """Passes on everything until a moment of :data:`clock`.
+
+    The M-step of iteration ``last`` ends there, once it has made ``least`` updates; in all else the loop stops, which
+    keeps where it is.
+    """
+    said, over = None, False
+    while True:
+        try:
+            event = loop.send(said)
+        except StopIteration:
+            return
         yield event
-        if ends is not None and isinstance(event, Progress) and clock() >= ends:
-            loop.close()  # type: ignore[attr-defined]  # a generator, which keeps where it is
-            print(f"the time is over in {in_words(event, event, 0.0)}; the same command goes on there", flush=True)
+        said = None
+        if ends is None or over or not isinstance(event, Progress) or clock() < ends:
+            continue
+        over, where = True, in_words(event, event, 0.0)
+        if event.stage == "M-step" and event.iteration == last and least <= event.done:
+            print(f"the time is over in {where}; that is the last prior", flush=True)
+            said = ENOUGH
+        else:
+            loop.close()
+            print(f"the time is over in {where}; the same command goes on there", flush=True)
             return
 
 
