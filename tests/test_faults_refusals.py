@@ -64,6 +64,29 @@ def test_words_that_mean_nothing(here, capsys, words, says):
         assert says in refused(here, capsys, [*words, "--dry-run"])
 
 
+PATHS = [
+    ["em", "--folder", ""],
+    ["em", "--out", " "],
+    ["train", "--out", ""],
+    ["evaluate", "--prior", "x", "--folder", ""],
+    ["reconstruct", "--prior", "x", "--picture", ""],
+    ["export", "--prior", "x", "--out", ""],
+    ["experiment", "table-embedded-mask", "--folder", ""],
+    ["restore", ""],
+    ["restore", "x", "--clean", ""],
+]
+
+
+@pytest.mark.parametrize("words", PATHS, ids=" ".join)
+def test_a_path_that_names_nothing_is_not_the_folder_one_is_in(here, capsys, words):
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == 2
+    option = words[-2] if words[-2].startswith("--") else "broken"
+    assert f"argument {option}: is empty; leave it out or name something" in capsys.readouterr().err
+    assert list(here.iterdir()) == []
+
+
 # ---- experiments ----
 
 TABLE = {"about": "x", "preset": "toy", "operator": "mask", "methods": ["observed"], "seeds": [0]}

@@ -6,13 +6,12 @@ import argparse
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from emlib.cli.words import Strangers, add_task, check_words, print_row
+from emlib.cli.words import Strangers, add_task, check_words, path_of, print_row
 from emlib.data.datasets import load
 from emlib.em.events import Iteration, Progress
 from emlib.em.loop import EStep, run_em
@@ -48,8 +47,8 @@ def add_arguments(sub: argparse.ArgumentParser, strangers: Strangers) -> None:
         "(filtered measurements) or a folder of other pictures (default: clean)",
     )
     sub.add_argument("--iterations", type=int, help="EM iterations (default: the preset's)")
-    sub.add_argument("--folder", type=Path, help="where the run is kept (default: runs/em-OPERATOR-SAMPLER-PRESET)")
-    sub.add_argument("--out", type=Path, help="record the run in this JSON file, with its picture beside it")
+    sub.add_argument("--folder", type=path_of, help="where the run is kept (default: runs/em-OPERATOR-SAMPLER-PRESET)")
+    sub.add_argument("--out", type=path_of, help="record the run in this JSON file, with its picture beside it")
     sub.add_argument(
         "--dry-run",
         action="store_true",

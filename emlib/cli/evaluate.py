@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from emlib.cli.words import PRIOR, Strangers, check_words
+from emlib.cli.words import PRIOR, Strangers, check_words, path_of
 from emlib.data.datasets import load
 from emlib.diffusion import check_eta
 from emlib.em.checkpoint import RunFolder
@@ -109,7 +109,7 @@ def add_arguments(sub: argparse.ArgumentParser, strangers: Strangers) -> None:
     sub.add_argument(
         "--feature", choices=FEATURES, help="this distance or an error (default: all that can be had, FID first)"
     )
-    sub.add_argument("--folder", type=Path, help="where samples are kept (default: runs/samples-PRIOR-FINGERPRINT)")
+    sub.add_argument("--folder", type=path_of, help="where samples are kept (default: runs/samples-PRIOR-FINGERPRINT)")
     sub.add_argument(
-        "--out", type=Path, help="record in this JSON file, with a grid beside it (default: in the folder)"
+        "--out", type=path_of, help="record in this JSON file, with a grid beside it (default: in the folder)"
     )

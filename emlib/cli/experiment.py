@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from emlib.cli.words import Strangers, check_words
+from emlib.cli.words import Strangers, check_words, path_of
 from emlib.experiments.config import check_experiment, check_methods, here, read_experiment
 from emlib.experiments.methods import METHODS
 from emlib.experiments.run import run_missing
@@ -29,10 +29,10 @@ def add_arguments(sub: argparse.ArgumentParser, strangers: Strangers) -> None:
     sub.add_argument("--preset", help="other sizes than the experiment's")
     sub.add_argument("--methods", nargs="+", help=f"only these of {', '.join(METHODS)} (default: all it lists)")
     sub.add_argument("--seeds", nargs="+", type=int, help="only these (default: all it lists)")
-    sub.add_argument("--folder", type=Path, help="where methods keep what they resume from (default: runs/NAME)")
+    sub.add_argument("--folder", type=path_of, help="where methods keep what they resume from (default: runs/NAME)")
     sub.add_argument(
         "--out",
-        type=Path,
+        type=path_of,
         help="the gathered table; a file a finished method lies in the folder of the same name "
         "(default: data/results/NAME.json, with --preset runs/NAME-PRESET.json)",
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from emlib.cli.words import PRIOR, Strangers, check_words
+from emlib.cli.words import PRIOR, Strangers, check_words, path_of
 from emlib.hub.pretrained import load_pretrained, save_pretrained
 from emlib.runs.record import read_result
 from emlib.runtime.files import check_free
@@ -16,8 +16,8 @@ from emlib.runtime.tensors import read_notes
 def add_arguments(sub: argparse.ArgumentParser, strangers: Strangers) -> None:
     """The words of ``emlib export``."""
     sub.add_argument("--prior", required=True, help=PRIOR)
-    sub.add_argument("--out", type=Path, required=True, help="folder to make; its name is the card's title")
-    sub.add_argument("--result", type=Path, help="recorded run (JSON) whose command and numbers go into the card")
+    sub.add_argument("--out", type=path_of, required=True, help="folder to make; its name is the card's title")
+    sub.add_argument("--result", type=path_of, help="recorded run (JSON) whose command and numbers go into the card")
 
 
 def run(args: argparse.Namespace) -> None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
-from emlib.cli.words import PRIOR, Strangers, add_task, check_words, print_row
+from emlib.cli.words import PRIOR, Strangers, add_task, check_words, path_of, print_row
 from emlib.hub.pretrained import load_pretrained
 from emlib.metrics import summary
 from emlib.operators import find_operator
@@ -28,7 +27,7 @@ def add_arguments(sub: argparse.ArgumentParser, strangers: Strangers) -> None:
     """The words of ``emlib reconstruct``."""
     add_task(sub, strangers)
     sub.add_argument("--prior", required=True, help=PRIOR)
-    sub.add_argument("--picture", type=Path, help="write a picture of the first reconstructions here")
+    sub.add_argument("--picture", type=path_of, help="write a picture of the first reconstructions here")
 
 
 def run(args: argparse.Namespace) -> None:

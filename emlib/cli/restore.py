@@ -8,7 +8,7 @@ import time
 from math import isfinite
 from pathlib import Path
 
-from emlib.cli.words import Strangers, check_words
+from emlib.cli.words import Strangers, check_words, path_of
 from emlib.own.blur import NAMED
 from emlib.own.order import Order
 from emlib.own.outputs import try_order, write_all
@@ -22,10 +22,10 @@ from emlib.runtime.distributed import ranks
 
 def add_arguments(sub: argparse.ArgumentParser, strangers: Strangers) -> None:
     """The words of ``emlib restore``."""
-    sub.add_argument("broken", type=Path, help="folder of broken pictures, or one picture")
+    sub.add_argument("broken", type=path_of, help="folder of broken pictures, or one picture")
     out = "folder for repaired pictures, prior, numbers and report (default: BROKEN-repaired, beside it)"
-    sub.add_argument("--out", type=Path, help=out)
-    sub.add_argument("--clean", type=Path, help="folder of a few good pictures of the same kind")
+    sub.add_argument("--out", type=path_of, help=out)
+    sub.add_argument("--clean", type=path_of, help="folder of a few good pictures of the same kind")
     said = "what EM begins with (default: clean where --clean is given, else preprocessed)"
     sub.add_argument("--start", choices=STARTS, help=said)
     sub.add_argument("--minutes", type=float, default=20.0, help="how long it may take (default: 20)")
@@ -35,8 +35,8 @@ def add_arguments(sub: argparse.ArgumentParser, strangers: Strangers) -> None:
         "--noise", default="0", help="standard deviation of the noise in the files' own units, or auto (default: 0)"
     )
     sub.add_argument("--missing", type=float, help="value that stands for a missing pixel, beside transparent ones")
-    sub.add_argument("--masks", type=Path, help="folder of masks of the same names, white where a pixel was seen")
-    sub.add_argument("--truth", type=Path, help="folder of the originals, read for scores alone")
+    sub.add_argument("--masks", type=path_of, help="folder of masks of the same names, white where a pixel was seen")
+    sub.add_argument("--truth", type=path_of, help="folder of the originals, read for scores alone")
     sub.add_argument("--draws", type=int, help="draws of each picture (default: as the time allows)")
     sub.add_argument("--seed", type=int, default=0, help="seed of everything random (default: 0)")
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import cast
 
 from tqdm import tqdm
 
-from emlib.cli.words import Strangers, add_sizes, check_words
+from emlib.cli.words import Strangers, add_sizes, check_words, path_of
 from emlib.runs.outputs import try_weights
 from emlib.runs.presets import preset
 from emlib.runs.record import command_line
@@ -23,7 +22,7 @@ def add_arguments(sub: argparse.ArgumentParser, strangers: Strangers) -> None:
     """The words of ``emlib train``."""
     add_sizes(sub)
     sub.add_argument("--seed", type=int, default=0, help="seed of everything random (default: 0)")
-    sub.add_argument("--out", type=Path, required=True, help="safetensors file to write")
+    sub.add_argument("--out", type=path_of, required=True, help="safetensors file to write")
 
 
 def run(args: argparse.Namespace) -> None:

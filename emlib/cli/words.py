@@ -66,6 +66,17 @@ def check_words(args: argparse.Namespace) -> None:
         raise ValueError(f"the operator {args.operator} has no --{strange[0].replace('_', '-')}; leave it out")
 
 
+def path_of(word: str) -> Path:
+    """A path on the command line.
+
+    Raises:
+        argparse.ArgumentTypeError: if nothing is named; Python takes that for the folder one is in.
+    """
+    if not word.strip():
+        raise argparse.ArgumentTypeError("is empty; leave it out or name something")
+    return Path(word)
+
+
 def print_row(row: dict[str, Any], head: bool = False) -> None:
     """A row of scores under their titles, above whatever bar is being drawn."""
     if head:
