@@ -1,0 +1,80 @@
+"""What chapter 12 says of today's recipe, held to the recorded rows: one test a sentence, which it quotes."""
+
+from __future__ import annotations
+
+import pytest
+from test_claims import FRESH, TABLES, redrawn, run
+
+from emlib.experiments import reports
+from emlib.experiments.reports import FD, best
+from emlib.experiments.summary import score
+from emlib.metrics import alternation
+
+WHOLE = [(data, task) for data, task in TABLES if data == "embedded"]
+"""Tables of today that have a clean prior."""
+
+
+def now(data, task):
+    return run(f"today-{data}-{task}")
+
+
+def gain(data, task, method="em-mmps"):
+    before, today = (score(run(f"{name}-{data}-{task}"), method, "PSNR", "MMPS").mean for name in ("table", "today"))
+    return today - before
+
+
+@pytest.mark.parametrize(("data", "task"), TABLES)
+def test_the_same_pictures_were_broken(data, task):
+    """The same pictures, the same fifty clean ones, the same three iterations."""
+    sizes = [run(f"{name}-{data}-{task}")["settings"]["sizes"] for name in ("table", "today")]
+    for key in ("clean", "observations", "held_out"):
+        assert sizes[0][key] == sizes[1][key]
+    assert [size["em"]["iterations"] for size in sizes] == [3, 3]
+    old, new = (best(run(f"{name}-{data}-{task}"), "observed").values[0] for name in ("table", "today"))
+    assert old == pytest.approx(new, abs=1e-4)
+
+
+@pytest.mark.parametrize("data", ["embedded", "cifar10"])
+def test_blur_was_the_solvers_and_nothing_else_was(data):
+    """So blur was the solver's, and nothing else was."""
+    assert gain(data, "blur") > 9
+    assert all(-0.01 < gain(data, task) < 0.3 for task in ("mask", "noise"))
+
+
+def test_em_is_below_the_clean_prior_again():
+    """EM and the clean prior gain about the same, so EM is below the clean prior again, as it should be."""
+    assert gain("embedded", "blur") == pytest.approx(gain("embedded", "blur", "ceiling"), abs=1)
+    for data, task in WHOLE:
+        assert best(now(data, task), "em-mmps").mean < best(now(data, task), "ceiling").mean
+
+
+@pytest.mark.parametrize("data", ["embedded", "cifar10"])
+def test_the_filter_is_still_ahead_of_both(data):
+    """The filter is still ahead of both. A blur without noise wants no prior."""
+    found = {row["method"]: row["PSNR"] for row in now(data, "blur")["rows"]}
+    assert found.pop("classical") > max(found.values()) + 10
+
+
+@pytest.mark.parametrize(("task", "part"), [("mask", 1 / 6), ("noise", 1 / 8)])
+def test_what_the_prior_draws_is_nearer(task, part):
+    """The distance falls by a sixth on masks and by an eighth on noise, in the same number of iterations and with
+    fewer updates."""
+    before, today = redrawn()[f"table-embedded-{task}", "em-mmps", FRESH], now("embedded", task)
+    assert 1 - score(today, "em-mmps", FD).mean / before == pytest.approx(part, abs=0.02)
+    old, new = (run(f"{name}-embedded-{task}")["settings"]["sizes"]["em"] for name in ("table", "today"))
+    assert "last_updates" not in old
+    assert new["init_updates"] + 2 * new["m_updates"] + new["last_updates"] < old["init_updates"] + 3 * old["m_updates"]
+
+
+@pytest.mark.parametrize(("data", "dB"), [("embedded", 30), ("cifar10", 33)])
+def test_what_today_makes_of_blur(data, dB):
+    """With today's, EM restores blurred clothes at 30 dB and blurred photographs at 33, with hardly a pattern."""
+    assert round(best(now(data, "blur"), "em-mmps").mean) == dB
+    restored, _ = reports.pictures(f"today-{data}-blur")
+    assert alternation(restored["EM, MMPS"]) < 2
+
+
+def test_plain_steps_left_a_pattern():
+    """The pattern of two pixels, then and today."""
+    restored, _ = reports.pictures("table-cifar10-blur")
+    assert alternation(restored["EM, MMPS"]) > 20
