@@ -54,14 +54,22 @@ class TrainStep:
         """Whether all weights are numbers still; waits for a GPU."""
         return all(bool(w.isfinite().all()) for net in (self.model, self.ema) for w in net.parameters())
 
+    def check(self) -> None:
+        """Refuses weights that are no numbers; waits for a GPU.
+
+        Raises:
+            ValueError: if the training has diverged.
+        """
+        if not self.finite:
+            raise ValueError(_diverged(self.step, self.value.item()))
+
     def snapshot(self) -> dict[str, Tensor]:
         """All that :func:`train` needs to go on from here to the same bits, as named tensors (copies).
 
         Raises:
             ValueError: if the training has diverged, so that nobody goes on from NaN.
         """
-        if not self.finite:
-            raise ValueError(_diverged(self.step, self.value.item()))
+        self.check()
         parts = {"step": torch.tensor(self.step), "rng": self.rng.get_state()}
         parts |= _parts(self.model, self.ema, self.optimizers)
         return {name: x.detach().cpu().clone().contiguous() for name, x in parts.items()}

@@ -15,6 +15,7 @@ from emlib.em.settings import over
 from emlib.runs import presets
 from emlib.runs.job import job_of
 from emlib.runs.progress import watch
+from emlib.runtime.tensors import load_tensors
 
 RECONSTRUCTIONS = ["reconstructions_01.npy", "reconstructions_02.npy"]
 SETTINGS = emlib.EMSettings(
@@ -469,11 +470,24 @@ def test_training_that_is_told_enough_ends_with_what_it_has_learnt(tiny, schedul
             event = run.send(said)
         except StopIteration:
             break
-        said = ENOUGH if isinstance(event, emlib.Progress) and event.stage != "E-step" and event.done == 2 else None
+        said = ENOUGH if isinstance(event, emlib.Progress) and event.stage == "M-step" and event.done == 3 else None
         found += finished([event])
-    assert [step.updates for step in found] == [2, 2]
-    # all priors are what as many updates make of them, whatever number was planned
-    planned = finished(em(tiny, schedule, iterations=1, init_updates=2, m_updates=2))
-    assert [step.updates for step in planned] == [None, None]
-    check_equal(found, planned)
-    check_equal(finished(em(tiny, schedule, tmp_path / "short", iterations=1)), planned)  # it is complete
+    assert [step.updates for step in found] == [None, 3]
+    # the average of a training of four updates after three
+    stopped = em(tiny, schedule, tmp_path / "stopped", iterations=1)
+    next(event for event in stopped if getattr(event, "stage", "") == "M-step" and event.done == 3)
+    stopped.close()
+    half, _ = load_tensors(tmp_path / "stopped" / "training_01.safetensors")
+    assert all(torch.equal(w, half[f"ema.{name}"]) for name, w in found[-1].prior.state_dict().items())
+    again = finished(em(tiny, schedule, tmp_path / "short", iterations=1))  # it is complete
+    check_equal(again, found)
+    assert [step.updates for step in again] == [None, 3]
+
+
+def test_training_that_diverged_is_no_prior_however_it_ends(tiny, schedule, tmp_path, monkeypatch):
+    run = em(tiny, schedule, tmp_path, iterations=1)
+    next(event for event in run if getattr(event, "stage", "") == "M-step" and event.done == 3)
+    monkeypatch.setattr(emlib.TrainStep, "finite", False)
+    with pytest.raises(ValueError, match="training has diverged"):
+        run.send(ENOUGH)
+    assert not (tmp_path / "prior_01.safetensors").exists()

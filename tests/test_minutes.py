@@ -203,14 +203,34 @@ def test_a_last_m_step_ends_with_the_time_and_its_prior_is_the_last(quick_machin
     assert main(WORDS) == 0  # complete as it is
     again = json.loads(Path("run/result.json").read_text())
     assert again["rows"][-1]["PSNR"] == record["rows"][-1]["PSNR"]
+    assert again["rows"][-2]["updates"] == plan["last"] - 1
+
+
+def test_a_last_m_step_that_has_hardly_begun_is_gone_on_with():
+    plan = plan_minutes(COLAB, 9, 48_500, steady())
+    assert 0.75 * plan.last < plan.least < 0.85 * plan.last
+
+
+def test_without_noise_gaps_take_two_solver_steps_in_fewer_calls(quick_machine):
+    for words, expected in ([], (2, 2)), (["--noise-std", "0.1"], (3, 1)), (["--operator", "box"], (3, 1)):
+        assert main([*WORDS, "--operator", "mask", *words, "--folder", f"run-{len(words)}-{words[-1:]}"]) == 0
+        said = json.loads(Path(f"run-{len(words)}-{words[-1:]}/result.json").read_text())["settings"]
+        assert (said["e_steps"], said["cg_steps"]) == expected
+
+
+def test_other_first_priors_are_not_capped_and_their_pictures_not_repeated(quick_machine, tmp_path):
+    assert main([*WORDS, "--start", "preprocessed"]) == 0
+    assert json.loads(Path("run/result.json").read_text())["settings"]["clean_copies"] == 0
 
 
 def test_a_first_prior_of_a_few_pictures_is_not_trained_until_it_knows_them_by_heart():
-    few, many = (plan_minutes(COLAB, 60, 48_500, steady(), begun=begun) for begun in (None, 48_500))
+    few, many = (plan_minutes(COLAB, 60, 48_500, steady(), begun=begun) for begun in (COLAB.clean, None))
     assert few.first == max(FEWEST, PASSES * COLAB.clean // few.row.batch)
     assert few.first < many.first
     assert few.between > many.between, "the others get what it leaves"
-    assert plan_minutes(COLAB, 0.3, 48_500, steady()).first < FEWEST, "where time is short it has its share alone"
+    assert plan_minutes(COLAB, 0.3, 48_500, steady(), begun=COLAB.clean).first < FEWEST, (
+        "where time is short it has its share alone"
+    )
 
 
 def test_snapshots_are_a_minute_apart_where_updates_are_quick():

@@ -149,6 +149,8 @@ def test_a_report_says_whether_to_go_on():
     assert "Converged" in verdict.progress([0.0101, 0.01], False)
     assert "Stop here" in verdict.progress([0.01, 0.012], False)
     assert "The clock stopped" in verdict.progress([0.02, 0.01], True)
+    assert verdict.cut(None, 100) == ""
+    assert "after 85 of 100 updates" in verdict.cut(85, 100)
     assert "too poor" in verdict.copies(0.3)
     assert "no copies" in verdict.copies(1.1)
     assert verdict.copies(float("nan")) == ""

@@ -17,13 +17,13 @@ from emlib.em.events import Iteration, Progress
 from emlib.em.loop import EStep, run_em
 from emlib.metrics import alexnet, summary
 from emlib.metrics.summary import CROWD
-from emlib.planning.budgets import CARDS, counted, timed_here
+from emlib.planning.budgets import CARDS, calls_and_steps, counted, timed_here
 from emlib.planning.checks import checks, refuse
 from emlib.planning.dry_run import dry_run, em_stages
 from emlib.planning.minutes import Plan, keep_plan, kept_plan, observations_there, plan_minutes
 from emlib.posterior import reconstruct
 from emlib.runs.build import draw_samples, e_step_of, start_of, task_of
-from emlib.runs.job import Job, job_of
+from emlib.runs.job import STARTS, Job, job_of
 from emlib.runs.progress import until, watch
 from emlib.runs.record import write_result
 from emlib.runs.task import Task
@@ -85,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
         folder = job.folder.with_name(f"{job.folder.name}-minutes")
         job = replace(job, folder=folder, out=args.out or folder / "result.json")
     p, there = job.preset, observations_there(job.data)
-    begun = None if job.start == "clean" else there  # all other first priors learn from many pictures
+    begun = None if job.start in STARTS[1:] else p.clean  # which learn from as many pictures as there are
     if args.device:
         print("\n".join(plan_minutes(p, args.minutes, there, counted(p, args.device), begun=begun).lines()))
         return 0
@@ -95,7 +95,11 @@ def run(args: argparse.Namespace) -> int:
         spent = time.perf_counter() - begin
         plan = plan_minutes(p, args.minutes, there, timed_here(p, device), spent, begun=begun)
     print("\n".join(plan.lines()))
-    job = replace(job, preset=plan.sizes(job.preset))
+    sizes = plan.sizes(job.preset)
+    if job.operator == "mask":
+        calls, steps = calls_and_steps(sizes.e_steps, job.noise_std)
+        sizes = replace(sizes, e_steps=calls, cg_steps=steps)
+    job = replace(job, preset=sizes)
     if args.dry_run:
         return dry_run(job, device)
     return run_job(replace(job, ends=begin + 60 * args.minutes - plan.seconds["scores"]), device, plan)

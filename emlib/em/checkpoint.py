@@ -233,6 +233,19 @@ class RunFolder:
         model = load_unet(self._prior(k), "delete it, and the same command trains it again")
         return model.to(memory_format=torch.channels_last).requires_grad_(False)
 
+    def ended(self, k: int) -> int | None:
+        """Updates of the prior that is there, if they are fewer than the settings say (:data:`emlib.em.events.ENOUGH`).
+
+        Raises:
+            ValueError: if they are no number.
+        """
+        if self.path is None or not self._prior(k).is_file():
+            return None
+        said = read_notes(self._prior(k)).get("updates")
+        if said is not None and not said.isdecimal():
+            raise ValueError(f"{self._prior(k)} says {said!r:.80} of its updates; delete it, and it is trained again")
+        return None if said is None else int(said)
+
     def save_prior(self, k: int, model: UNet, ended: int | None = None) -> None:
         """Keeps the network after iteration k; the snapshot of its training is not needed any more.
 

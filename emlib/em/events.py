@@ -9,9 +9,10 @@ from torch import Tensor
 from emlib.diffusion import Eps
 
 ENOUGH = "enough"
-"""Sent to :func:`emlib.run_em`, a generator, in an M-step: what it has learnt so far becomes the prior.
+"""Sent to :func:`emlib.run_em`, a generator, in a training: what it has learnt so far becomes the prior.
 
-Its rate does not fall, so it may end after any update; the run is then complete as it is, and not gone on with."""
+The rate falls along a cosine to the end, so little is lost near it, and more before. The run is then complete as it is,
+and not gone on with."""
 
 
 @dataclass(frozen=True)

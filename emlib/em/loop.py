@@ -262,7 +262,7 @@ def _fit(
     Returns the network, and its updates if ENOUGH was sent before they were all done.
     """
     if (done := keep.prior(k)) is not None:
-        return done.to(next(model.parameters()).device), None
+        return done.to(next(model.parameters()).device), keep.ended(k)
     stage, seed = "M-step" if k else "first prior", settings.seed * 1000 + k  # other times and noises in each M-step
     loop = train(
         model,
@@ -288,6 +288,7 @@ def _fit(
                 keep.save_snapshot(k, now.snapshot())
             raise
         if said == ENOUGH:
+            now.check()
             break
     averaged, ended = cast(UNet, now.ema), None if now.step + 1 == updates else now.step + 1
     keep.save_prior(k, averaged, ended)

@@ -240,7 +240,8 @@ def alexnet_features(x: Tensor, batch: int = 250) -> Tensor:
             seen = ((_colour(part, 64) + 1) / 2 - mean) / std
             yield net(seen).mean(dim=(2, 3))
 
-    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+    cudnn = torch.backends.cudnn
+    with cudnn.flags(cudnn.enabled, cudnn.benchmark, deterministic=cudnn.deterministic, allow_tf32=False):
         return torch.cat(list(parts()))
 
 

@@ -105,6 +105,7 @@ def _settings(done: Done) -> dict[str, object]:
         "noise_std": found.noise_std,
         "scale": [found.scale.low, found.scale.high],
         "stopped": done.stopped,
+        "ended": done.ended,
         "said": sentences(done),
         "left out": {t.name: t.why for t in found.troubles},
     }

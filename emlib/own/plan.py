@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from emlib.own.order import SIDES, Found, Order
-from emlib.own.repair import FINER, solver_steps, squares
+from emlib.own.repair import FINER, solver, squares
 from emlib.planning.budgets import BUDGETS, timed_here
 from emlib.planning.minutes import Plan, plan_in, plan_minutes
 from emlib.runs.presets import Preset, preset
@@ -87,13 +87,15 @@ def make_plan(order: Order, found: Found, device: str, begin: float) -> OwnPlan:
     # every picture, and those that judge once more
     down, across = found.frame.border
     whole = squares([(h + down, w + across) for h, w in found.sizes], side, BUDGETS[-1].unet.stride)
-    whole *= FINER * (1 + solver_steps(found.frame)) / 2  # passes of a draw, as many backward as the solver has steps
+    calls, steps = solver(found.frame, found.noise_std, FINER * BUDGETS[-1].e_steps)
+    # passes of a draw, as many backward as the solver has steps, for those of an E-step
+    whole *= calls * (1 + steps) / (2 * BUDGETS[-1].e_steps)
     whole *= 1 + min(JUDGED, len(found.y)) / len(found.y)
     affordable = int(SHARE * 60 * order.minutes / (whole * timed(BUDGETS[-1]).picture))
     draws = order.draws or min(DRAWS[-1], max(DRAWS[0], affordable // 2 * 2))
     p = base(side, channels, max(clean, 1), round(whole * draws))
     iterations = None if order.start == "gaussian" else ITERATIONS
-    shares = plan_minutes(p, order.minutes, there, timed, time.perf_counter() - begin, START, iterations, there)
+    shares = plan_minutes(p, order.minutes, there, timed, time.perf_counter() - begin, START, iterations)
     return OwnPlan(shares, side, clean, draws)
 
 

@@ -15,6 +15,7 @@ from emlib.operators import Measurements
 from emlib.own.blur import Frame
 from emlib.own.crops import padded
 from emlib.own.tiles import starts, tiled
+from emlib.planning.budgets import calls_and_steps
 from emlib.posterior import BLOCK, Sampler, mmps, reconstruct_pairs
 from emlib.posterior.base import draw_pair
 from emlib.schedule import Schedule
@@ -74,7 +75,7 @@ def draws(
         frame, noise_std: as for :func:`measurements`.
         side: of the squares.
         stride: both sides of what the network takes are multiples of it.
-        steps: network calls of a draw.
+        steps: network calls of a draw, or what costs as much (:func:`solver`).
         count: draws of each picture.
         seed, purpose: key the random streams, as for :func:`emlib.reconstruct`.
         batch: squares at a time; a small picture counts as its share of them.
@@ -82,7 +83,8 @@ def draws(
     Yields:
         (number of the picture, [count, C, H, W] on [-1, 1], on the CPU).
     """
-    sampler, device = partial(mmps, steps=steps, cg_steps=solver_steps(frame)), schedule.beta.device
+    calls, solved = solver(frame, noise_std, steps)
+    sampler, device = partial(mmps, steps=calls, cg_steps=solved), schedule.beta.device
     down, across = frame.border
     alike = defaultdict(list)
     for i in wanted:
@@ -102,9 +104,12 @@ def draws(
             yield i, frame.middle(x, y[i].shape[-2], y[i].shape[-1]).contiguous()
 
 
-def solver_steps(frame: Frame) -> int:
-    """Conjugate-gradient steps of MMPS: gaps need one; a blur with gaps has a preconditioner that is only near."""
-    return 1 if frame.kernel is None else 2
+def solver(frame: Frame, noise_std: float, calls: int) -> tuple[int, int]:
+    """Network calls and solver steps of MMPS, at the cost of so many calls with a step each, or half as much again.
+
+    A blur with gaps has a preconditioner that is only near, so it takes a second step in as many calls.
+    """
+    return calls_and_steps(calls, noise_std) if frame.kernel is None else (calls, 2)
 
 
 def _together(

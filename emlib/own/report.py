@@ -83,6 +83,7 @@ def sentences(done: Done) -> list[str]:
     said = [
         verdict.recommendation(done.judgement),
         verdict.progress([e for _, e in done.progress], done.stopped),
+        verdict.cut(done.ended, done.plan.em.last),
         verdict.copies(done.copies),
         verdict.start(done.order.start),
         *(f"{one[0].upper()}{one[1:]}." for one in done.found.said),

@@ -27,7 +27,7 @@ from emlib.own.crops import cut, windows
 from emlib.own.filters import methods
 from emlib.own.order import Found, Order, find
 from emlib.own.plan import JUDGED, SHOWN, OwnPlan
-from emlib.own.repair import FINER, draws, measurements, solver_steps
+from emlib.own.repair import FINER, draws, measurements, solver
 from emlib.own.withheld import Judgement, judge_filters, mend, questions
 from emlib.planning.minutes import keep_plan
 from emlib.posterior import mmps
@@ -53,7 +53,8 @@ class Done:
         judgement: who mends best.
         samples: squares drawn from the prior, [N, C, side, side].
         copies: how near they are to clean squares, as a share of how near repaired ones are; nan without clean ones.
-        stopped: whether the clock stopped training.
+        stopped: whether the clock stopped training before the last M-step.
+        ended: updates of the last M-step if the clock ended it; otherwise None.
         repairs: number of a picture -> its draws' mean, standard deviation, and one draw, [3, C, H, W]; on disk.
         mended: number of a picture -> what the best filter made of it, as far as somebody has asked.
     """
@@ -67,6 +68,7 @@ class Done:
     samples: Tensor
     copies: float
     stopped: bool
+    ended: int | None = None
     repairs: dict[int, Path] = field(default_factory=dict)
     mended: dict[int, Tensor] = field(default_factory=dict)
 
@@ -113,7 +115,8 @@ def _restore(
     ends = begin + 60 * order.minutes - plan.em.seconds["scores"]
     start, progress, last = _start(order, found, plan, m, schedule), [], None
     settings = replace(p.em, seed=order.seed)
-    sampler = partial(mmps, steps=p.e_steps, cg_steps=solver_steps(found.frame))
+    calls, steps = solver(found.frame, found.noise_std, p.e_steps)
+    sampler = partial(mmps, steps=calls, cg_steps=steps)
     loop = run_em(m, start, p.unet, schedule, lambda prior, k: sampler, settings, folder / "em")
     for event in until(loop, ends, p.em.iterations, plan.em.least):
         if isinstance(event, Iteration):
@@ -127,7 +130,16 @@ def _restore(
     judgement = yield from _judged(order, found, plan, p, prior, schedule)
     samples = _samples(prior, schedule, found, plan, device)
     done = Done(
-        order, found, plan, last.prior, progress, judgement, samples, float("nan"), last.iteration < p.em.iterations
+        order,
+        found,
+        plan,
+        last.prior,
+        progress,
+        judgement,
+        samples,
+        float("nan"),
+        last.iteration < p.em.iterations,
+        last.updates,
     )
     if isinstance(start, Tensor) and order.start == "clean" and progress:
         good = start[: plan.clean]

@@ -54,6 +54,13 @@ def progress(errors: Sequence[float], stopped: bool) -> str:
     return f"Converged: the last iteration changed {gained:+.2f} dB on withheld pixels."
 
 
+def cut(ended: int | None, planned: int) -> str:
+    """That the clock ended the last training; empty if it did not."""
+    if ended is None:
+        return ""
+    return f"The clock ended the last training after {ended:,} of {planned:,} updates, which costs little."
+
+
 def copies(nearness: float) -> str:
     """Whether the prior draws copies of the clean pictures; empty where there are none."""
     if nearness != nearness:

@@ -33,7 +33,7 @@ class Budget:
         lr: highest learning rate, of AdamW's part (:data:`emlib.muon.MATRIX_RATE`).
         least: fewest updates of all of EM for which it is taken.
         iterations: of EM.
-        e_steps: network calls of a posterior sample.
+        e_steps: network calls of a posterior sample, each with one solver step (:func:`calls_and_steps`).
     """
 
     name: str
@@ -59,6 +59,17 @@ BUDGETS = (
     Budget("small", PRESETS["pocket"].unet, batch=32, lr=2e-3, least=0, iterations=3, e_steps=12),
 )
 """From large to small; the first one that the time suffices for is taken."""
+
+
+def calls_and_steps(calls: int, noise_std: float) -> tuple[int, int]:
+    """Network calls and solver steps of MMPS where pixels are hidden, at the cost of so many calls with a step each.
+
+    Without noise two steps in two thirds of the calls are better: photographs of which 60 % is hidden came to 26.4 dB
+    and an LPIPS of 0.054 by eight calls and two steps, to 26.0 and 0.062 by twelve and one; the mean of four draws to
+    27.5 dB by 16 and two, to 27.3 by 24 and one; clothes gain 0.1 dB. With noise a second step does harm (noise 0.2,
+    photographs: 25.7 dB against 27.4).
+    """
+    return (calls, 1) if noise_std else (max(1, round(calls * 2 / 3)), 2)
 
 
 @dataclass(frozen=True)

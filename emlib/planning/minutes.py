@@ -38,10 +38,13 @@ less of each."""
 FIRST, LAST = 0.12, 0.44
 """Shares of the updates for the first prior and for the last M-step; those in between share the rest."""
 PASSES, FEWEST = 250, 80
-"""Most times that the first prior, or an M-step, sees a clean picture, and fewest updates of a first prior. From fifty
+"""About how often a first prior may see each of a few clean pictures, an M-step too, and the updates that a first
+prior may make even so. From fifty
 photographs of which 60 % was hidden the medium network's first E-step came to 24.6 dB after 80 updates of 256, 22.9
 after 160 and 20.2 after 320; after 160 of 64 to 24.8, after 640 to 21.6 (an H200); the small network's to 24.1 dB after
 300 updates of 32, to 21.5 after 300 of 128: a few pictures are soon known by heart."""
+NEAR = 0.8
+"""Share of the last M-step's updates from which on it may end with the time."""
 SLACK = 0.07
 """Share of the time kept back for reading pictures and for a machine that slows down."""
 SCORING = 0.15
@@ -92,8 +95,8 @@ class Plan:
 
     @property
     def least(self) -> int:
-        """Updates from which on the last M-step may end with the time: its prior is then better than the one before."""
-        return min(self.between, self.last // 2)
+        """Updates from which on the last M-step may end with the time: its rate has then fallen to a fifth."""
+        return max(1, round(NEAR * self.last))
 
     @property
     def snapshot(self) -> int:
@@ -104,8 +107,9 @@ class Plan:
     def sizes(self, p: Preset) -> Preset:
         """A preset's task with the plan's sizes."""
         row, (speed, e_speed) = self.row, speeds()
-        # a tenth of what an M-step sees, and none more than PASSES times
+        # a tenth of what an M-step sees, and repeated no more than makes PASSES of them
         clean = min(0.1, PASSES * p.clean / (self.last * row.batch)) * self.observations
+        copies = max(1, round(clean / p.clean)) if p.em.clean_copies else 0
         em = replace(
             p.em,
             iterations=row.iterations,
@@ -119,7 +123,7 @@ class Plan:
             snapshot=self.snapshot,
             e_batch=GPU_BATCH,
             shard=2 * GPU_BATCH,
-            clean_copies=max(1, round(clean / p.clean)),
+            clean_copies=copies,
             optimizer="muon",
             speed=speed,
             e_speed=e_speed,
@@ -159,7 +163,7 @@ def plan_minutes(
         spent: seconds that are gone already.
         start: share of the updates for the first prior, at most.
         iterations: of EM, at least 2; None for as many as the budget's row has.
-        begun: pictures that the first prior learns from; None for the preset's clean ones.
+        begun: pictures that the first prior learns from, where they are few: it sees each about PASSES times at most.
 
     Raises:
         ValueError: if the time does not suffice for the smallest network.
@@ -187,8 +191,8 @@ def plan_minutes(
         least = p.held_out * s.picture + budget.iterations * (min(there, p.clean) * s.picture + 20 * s.update)
         need = (least / (1 - SCORING) + spent) / (1 - SLACK) / 60
         raise ValueError(f"{minutes:g} minutes are too few for EM on this device; it takes about {need:.2g} at least")
-    enough = max(FEWEST, PASSES * (begun or p.clean) // budget.batch)
-    first, last = max(1, min(int(start * updates), enough)), max(1, int(LAST * updates))
+    enough = inf if begun is None else max(FEWEST, PASSES * begun // budget.batch)
+    first, last = max(1, int(min(start * updates, enough))), max(1, int(LAST * updates))
     between = max(1, (updates - first - last) // (budget.iterations - 1))
     seconds = {
         "first prior": first * s.update,
