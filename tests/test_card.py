@@ -13,6 +13,7 @@ import emlib
 from emlib.cli.main import main
 from emlib.hub.card import model_card
 from emlib.runs import presets
+from emlib.runtime.files import unsealed
 from emlib.runtime.tensors import read_notes
 
 CFG = emlib.UNetConfig(channels=(8, 16), groups=4, patch=1)
@@ -75,7 +76,7 @@ def test_a_prior_of_em_carries_its_run_into_the_card(toy):
     for k in range(3):
         notes = read_notes(toy / "run" / f"prior_{k:02d}.safetensors")
         assert notes["iteration"] == str(k)
-        assert json.loads(notes["settings"]) == json.loads((toy / "run" / "settings.json").read_text())
+        assert json.loads(notes["settings"]) == unsealed(json.loads((toy / "run" / "settings.json").read_text()))
     export = ["export", "--prior", "run/prior_02.safetensors"]
     assert main([*export, "--out", "bare"]) == 0
     assert main([*export, "--out", "full", "--result", "run/result.json"]) == 0

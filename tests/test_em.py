@@ -15,6 +15,7 @@ from emlib.em.settings import over
 from emlib.runs import presets
 from emlib.runs.job import job_of
 from emlib.runs.progress import watch
+from emlib.runtime.files import unsealed
 from emlib.runtime.tensors import load_tensors
 
 RECONSTRUCTIONS = ["reconstructions_01.npy", "reconstructions_02.npy"]
@@ -125,7 +126,7 @@ def test_flips_reach_every_training_and_no_e_step(tiny, schedule):
 def test_a_folder_of_a_run_before_there_were_flips_is_gone_on_with(tiny, schedule, tmp_path):
     finished(em(tiny, schedule, tmp_path, iterations=1))
     file = tmp_path / "settings.json"
-    before = json.loads(file.read_text())
+    before = unsealed(json.loads(file.read_text()))
     assert before.pop("flip") is False
     file.write_text(json.dumps(before))
     with pytest.raises(ValueError, match="'flip': False.* but this one has .*'flip': True"):

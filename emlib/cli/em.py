@@ -17,6 +17,7 @@ from emlib.em.events import Iteration, Progress
 from emlib.em.loop import EStep, run_em
 from emlib.metrics import alexnet, summary
 from emlib.metrics.summary import CROWD
+from emlib.operators import find_operator
 from emlib.planning.budgets import CARDS, calls_and_steps, counted, timed_here
 from emlib.planning.checks import checks, refuse
 from emlib.planning.dry_run import dry_run, em_stages
@@ -96,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
         plan = plan_minutes(p, args.minutes, there, timed_here(p, device), spent, begun=begun)
     print("\n".join(plan.lines()))
     sizes = plan.sizes(job.preset)
-    if job.operator == "mask":
+    if find_operator(job.operator).hides:
         calls, steps = calls_and_steps(sizes.e_steps, job.noise_std)
         sizes = replace(sizes, e_steps=calls, cg_steps=steps)
     job = replace(job, preset=sizes)

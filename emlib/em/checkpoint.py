@@ -16,7 +16,7 @@ from torch import Tensor
 from emlib.em.joined import CHECKSUM, checksum_of, read_joined, write_joined
 from emlib.operators import Measurements
 from emlib.runtime.distributed import as_the_first, ranks, wait_for_all
-from emlib.runtime.files import atomic_file, read_json, write_json
+from emlib.runtime.files import atomic_file, json_text, read_json, sealed, unsealed, write_json
 from emlib.runtime.locks import FolderInUse, Hold
 from emlib.runtime.tensors import load_tensors, read_notes, usable, write_tensors
 from emlib.unet import UNet, load_unet, save_unet
@@ -71,6 +71,7 @@ class RunFolder:
     memory: dict[int, list[Tensor]] = field(default_factory=dict)
     about: dict[int, dict[str, Any]] = field(default_factory=dict)
     held: Hold | None = field(default=None, repr=False, compare=False)
+    claimed: dict[str, Any] | None = field(default=None, repr=False, compare=False)
 
     def _in(self, name: str) -> Path:
         """A file in the folder; nobody asks for one where the stages are in memory."""
@@ -120,10 +121,11 @@ class RunFolder:
                 raise ValueError("several processes share their work through a folder; name one")
             return
         settings = json.loads(json.dumps(settings))
+        self.claimed = settings
         self.refuse_others({**dict.fromkeys(self.settings()), **settings}, free)
         wait_for_all()  # all have read before the first one writes
         if ranks().first:
-            write_json(self.path / "settings.json", settings)
+            write_json(self.path / "settings.json", sealed(settings))
             self._clear_away()
         wait_for_all()  # and nobody writes shards while it clears away
 
@@ -149,13 +151,13 @@ class RunFolder:
         file = self._in("settings.json")
         if file.is_symlink() or file.exists():
             try:
-                if found := dict(read_json(file)):
+                if found := unsealed(dict(read_json(file))):
                     return found
                 trouble = f"{file} names no settings"
             except (ValueError, FileNotFoundError) as error:
                 if file.is_dir():
                     raise ValueError(f"{file} is a folder; delete it or name another folder") from None
-                trouble = str(error)
+                trouble = str(error) if str(file) in str(error) else f"{file}: {error}"
         else:
             trouble = f"{file} is missing"
         for k in reversed(self.finished()):
@@ -184,7 +186,8 @@ class RunFolder:
         if keys:
             there, here = ({k: s.get(k) for k in keys} for s in (found, settings))
             raise ValueError(
-                f"{self.path} holds a run with {there}, but this one has {here}; name another folder or delete it"
+                f"{self.path} holds a run with {there}, but this one has {here}; name another folder or delete it "
+                "(settings.json in it says so)"
             )
 
     def _check_kinds(self) -> None:
@@ -253,7 +256,8 @@ class RunFolder:
         """
         if self.path and ranks().first:
             self._check_held()
-            settings = (self.path / "settings.json").read_text()  # as the run claimed the folder with
+            # as the run claimed the folder with
+            settings = json_text(self.claimed) if self.claimed else (self.path / "settings.json").read_text()
             fewer = {} if ended is None else {"updates": str(ended)}
             save_unet(model, self._prior(k), iteration=str(k), settings=settings, **fewer)
             self._snapshot(k).unlink(missing_ok=True)

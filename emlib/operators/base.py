@@ -46,6 +46,7 @@ class Operator(ABC):
     Attributes:
         name: one word for run folders and recorded runs.
         identity: whether A x = x, so that noise is all that is wrong.
+        hides: whether hiding pixels is all that A does.
         rules: rules of lambda that hold for this kind and no other (:mod:`emlib.guidance.rules`).
         classical: the method that mends a picture alone, a key of :data:`emlib.baselines.classical.METHODS`.
         parameters: what :meth:`for_pictures` takes, by name.
@@ -54,6 +55,7 @@ class Operator(ABC):
 
     name: ClassVar[str]
     identity: ClassVar[bool] = False
+    hides: ClassVar[bool] = False
     rules: ClassVar[tuple[str, ...]] = ()
     classical: ClassVar[str] = "deconvolution"
     parameters: ClassVar[Mapping[str, Parameter]] = {}

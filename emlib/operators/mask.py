@@ -24,6 +24,7 @@ class PixelMask(Operator):
 
     mask: Tensor
     name: ClassVar[str] = "mask"
+    hides: ClassVar[bool] = True
     rules: ClassVar[tuple[str, ...]] = ("whole",)
     classical: ClassVar[str] = "interpolation"
     parameters: ClassVar[Mapping[str, Parameter]] = {

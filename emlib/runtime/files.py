@@ -83,10 +83,15 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         part.replace(path)
 
 
+def json_text(content: Any) -> str:
+    """JSON as :func:`write_json` writes it."""
+    return json.dumps(content, indent=1) + "\n"
+
+
 def write_json(path: str | Path, content: Any) -> None:
     """Writes JSON to a file."""
     with atomic_file(path) as part:
-        part.write_text(json.dumps(content, indent=1) + "\n")
+        part.write_text(json_text(content))
 
 
 def is_taken(path: Path) -> bool:
