@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from test_claims import FRESH, TABLES, redrawn, run
 
@@ -46,6 +48,22 @@ def test_the_decibels_on_blur_were_the_solvers():
     decibels better."""
     assert -0.2 < gain("embedded", "blur", "ceiling", "DPS") < 0
     assert gain("embedded", "blur", "ceiling") == pytest.approx(10, abs=0.1)
+
+
+def test_the_changes_one_at_a_time():
+    """The solver is worth most, Muon some and a smaller distance, the clean pictures little."""
+    steps = run("recipe-embedded-blur")
+    rows = [score(steps, name, "PSNR").mean for name in ("recipe-mmps", "recipe-solver", "recipe-muon")]
+    rows.append(score(now("embedded", "blur"), "em-mmps", "PSNR").mean)
+    solver, muon, clean = (b - a for a, b in itertools.pairwise(rows))
+    assert solver > 10
+    assert solver > 20 * muon > 20 * clean > 0
+    before, after = (score(steps, name, FD).mean for name in ("recipe-solver", "recipe-muon"))
+    assert after < 0.9 * before
+    sizes = [record["settings"]["sizes"] for record in (steps, now("embedded", "blur"))]
+    for key in ("init_updates", "m_updates", "last_updates", "train_batch", "iterations"):
+        assert sizes[0]["em"][key] == sizes[1]["em"][key], "with the same number of updates"
+    assert sizes[0]["unet"] == sizes[1]["unet"], "with today's network"
 
 
 def test_em_on_clothes_is_below_the_clean_prior():
