@@ -92,7 +92,7 @@ def test_what_the_prior_draws_is_nearer(task, part):
 
 @pytest.mark.parametrize(("data", "dB"), [("embedded", 30), ("cifar10", 33)])
 def test_what_today_makes_of_blur(data, dB):
-    """By today's recipe EM restores blurred clothes at 30 dB and blurred photographs at 33, with hardly a pattern."""
+    """Today's restores clothes at 30 dB and photographs at 33, with hardly a pattern."""
     assert round(best(now(data, "blur"), "em-mmps").mean) == dB
     restored, _ = reports.pictures(f"today-{data}-blur")
     assert alternation(restored["EM, MMPS"]) < 2
