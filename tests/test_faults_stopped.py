@@ -38,7 +38,14 @@ def test_every_command_says_whether_it_goes_on(monkeypatch, capsys, command):
 def test_a_real_ctrl_c(tmp_path):
     words = [sys.executable, "-m", "emlib", "em", "--preset", "smoke", "--folder", "run"]
     with subprocess.Popen(
-        words, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ}
+        words,
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ},
+        # a shell that starts tests in the background has them ignore Ctrl-C, and their children too
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as run:
         assert next(line for line in run.stdout if "observed" in line)  # the first row, once the folder is its own
         run.send_signal(signal.SIGINT)
