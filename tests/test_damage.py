@@ -203,6 +203,23 @@ def test_settings_are_read_from_a_prior_where_their_file_is_damaged(whole, tmp_p
         em_process.loop(tmp_path / "run", "clean")
 
 
+@pytest.mark.parametrize("word", ["iterations", "inputs", "m_updates", "channels", "float32", "sha256"])
+def test_a_bit_that_turned_in_the_settings_is_found_and_their_file_named(whole, tmp_path, word):
+    shutil.copytree(whole[0], tmp_path / "run")
+    file = tmp_path / "run" / "settings.json"
+    content = file.read_bytes()
+    at = content.index(word.encode()) + 2
+    file.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+    if word != "sha256":  # a turned name of the checksum's is one more setting, which is refused
+        with pytest.warns(UserWarning, match=r"settings\.json.*damaged.*settings in prior_02\.safetensors are taken"):
+            list(em_process.loop(tmp_path / "run", "clean"))
+        file.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+    for prior in (tmp_path / "run").glob("prior_*"):
+        prior.unlink()
+    with pytest.raises(ValueError, match=r"settings\.json"):
+        em_process.loop(tmp_path / "run", "clean")
+
+
 def test_a_folder_without_checksums_goes_on(whole, tmp_path):
     """As releases before this one wrote them."""
     folder = tmp_path / "run"
