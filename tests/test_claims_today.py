@@ -66,6 +66,15 @@ def test_the_changes_one_at_a_time():
     assert sizes[0]["unet"] == sizes[1]["unet"], "with today's network"
 
 
+def test_one_plain_step_is_no_better_than_dps():
+    """On this task one plain step of MMPS is no better than DPS with its search for a λ."""
+    steps = run("recipe-embedded-blur")
+    for measure, better in (("PSNR", 1), ("LPIPS", -1), (FD, -1)):
+        plain, dps = (score(steps, name, measure).mean for name in ("recipe-mmps", "recipe-paper"))
+        assert better * (plain - dps) < 0
+    assert not steps["settings"].get("missing")
+
+
 def test_em_on_clothes_is_below_the_clean_prior():
     """And with it EM on clothes is below the clean prior, as it should be."""
     for data, task in WHOLE:
