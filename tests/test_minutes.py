@@ -212,7 +212,12 @@ def test_a_last_m_step_that_has_hardly_begun_is_gone_on_with():
 
 
 def test_without_noise_gaps_take_two_solver_steps_in_fewer_calls(quick_machine):
-    for words, expected in ([], (2, 2)), (["--noise-std", "0.1"], (3, 1)), (["--operator", "box"], (3, 1)):
+    for words, expected in (
+        ([], (2, 2)),
+        (["--noise-std", "0.1"], (3, 1)),
+        (["--operator", "box"], (3, 1)),
+        (["--sampler", "pigdm"], (3, 1)),
+    ):
         assert main([*WORDS, "--operator", "mask", *words, "--folder", f"run-{len(words)}-{words[-1:]}"]) == 0
         said = json.loads(Path(f"run-{len(words)}-{words[-1:]}/result.json").read_text())["settings"]
         assert (said["e_steps"], said["cg_steps"]) == expected

@@ -22,7 +22,7 @@ from emlib.planning.budgets import CARDS, calls_and_steps, counted, timed_here
 from emlib.planning.checks import checks, refuse
 from emlib.planning.dry_run import dry_run, em_stages
 from emlib.planning.minutes import Plan, keep_plan, kept_plan, observations_there, plan_minutes
-from emlib.posterior import reconstruct
+from emlib.posterior import find_sampler, reconstruct
 from emlib.runs.build import draw_samples, e_step_of, start_of, task_of
 from emlib.runs.job import STARTS, Job, job_of
 from emlib.runs.progress import until, watch
@@ -97,7 +97,9 @@ def run(args: argparse.Namespace) -> int:
         plan = plan_minutes(p, args.minutes, there, timed_here(p, device), spent, begun=begun)
     print("\n".join(plan.lines()))
     sizes = plan.sizes(job.preset)
-    if find_operator(job.operator).hides:
+    if (
+        find_operator(job.operator).hides and "cg_steps" in find_sampler(job.sampler).settings
+    ):  # others take no solver steps
         calls, steps = calls_and_steps(sizes.e_steps, job.noise_std)
         sizes = replace(sizes, e_steps=calls, cg_steps=steps)
     job = replace(job, preset=sizes)
@@ -120,7 +122,8 @@ def run_job(job: Job, device: str, plan: Plan | None = None) -> int:
     about = {**job.about(), **task.about}
     loop = run_em(task.measurements, start, job.preset.unet, schedule, e_step, job.settings, job.folder, about)
     if here.first:
-        timed = loop if plan is None else until(loop, job.ends, job.settings.iterations, plan.least)
+        last = job.settings.iterations
+        timed = loop if plan is None or job.ends is None else until(loop, job.ends, last, plan.least)
         _show(job, task, timed, e_step, schedule, device, plan)
     else:
         for _ in loop:

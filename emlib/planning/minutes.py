@@ -39,10 +39,9 @@ FIRST, LAST = 0.12, 0.44
 """Shares of the updates for the first prior and for the last M-step; those in between share the rest."""
 PASSES, FEWEST = 250, 80
 """About how often a first prior may see each of a few clean pictures, an M-step too, and the updates that a first
-prior may make even so. From fifty
-photographs of which 60 % was hidden the medium network's first E-step came to 24.6 dB after 80 updates of 256, 22.9
-after 160 and 20.2 after 320; after 160 of 64 to 24.8, after 640 to 21.6 (an H200); the small network's to 24.1 dB after
-300 updates of 32, to 21.5 after 300 of 128: a few pictures are soon known by heart."""
+prior may make even so. From fifty photographs of which 60 % was hidden the medium network's first E-step came to 24.6
+dB after 80 updates of 256, 22.9 after 160 and 20.2 after 320; after 160 of 64 to 24.8, after 640 to 21.6 (an H200); the
+small network's to 24.1 dB after 300 updates of 32, to 21.5 after 300 of 128: a few pictures are soon known by heart."""
 NEAR = 0.8
 """Share of the last M-step's updates from which on it may end with the time."""
 SLACK = 0.07

@@ -40,30 +40,28 @@ def shows_bars() -> bool:
 
 
 def until(
-    loop: Generator[Progress | Iteration, str | None, None], ends: float | None, last: int = 0, least: int = 1
+    loop: Generator[Progress | Iteration, str | None, None], ends: float, last: int, least: int
 ) -> Iterator[Progress | Iteration]:
     """Passes on everything until a moment of :data:`clock`.
 
-    The M-step of iteration ``last`` ends there, once it has made ``least`` updates; in all else the loop stops, which
-    keeps where it is.
+    The M-step of iteration ``last``, EM's last, ends there once it has made ``least`` updates; in all else the loop
+    stops, which keeps where it is.
     """
-    said, over = None, False
-    while True:
+    event = next(loop, None)
+    while event is not None:
+        yield event
+        said = None
+        if isinstance(event, Progress) and clock() >= ends:
+            where = in_words(event, event, 0.0)
+            if event.stage != "M-step" or event.iteration != last or event.done < least:
+                loop.close()
+                print(f"the time is over in {where}; the same command goes on there", flush=True)
+                return
+            print(f"the time is over in {where}; that is the last prior", flush=True)
+            said = ENOUGH
         try:
             event = loop.send(said)
         except StopIteration:
-            return
-        yield event
-        said = None
-        if ends is None or over or not isinstance(event, Progress) or clock() < ends:
-            continue
-        over, where = True, in_words(event, event, 0.0)
-        if event.stage == "M-step" and event.iteration == last and least <= event.done:
-            print(f"the time is over in {where}; that is the last prior", flush=True)
-            said = ENOUGH
-        else:
-            loop.close()
-            print(f"the time is over in {where}; the same command goes on there", flush=True)
             return
 
 
