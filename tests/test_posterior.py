@@ -200,7 +200,7 @@ def check_batches(sampler, model, schedule, A):
     m = emlib.measure(torch.rand(7, 1, 8, 8, generator=torch.Generator().manual_seed(0)) - 0.5, A, 0.1, 0, first=3)
     by_batch = {b: torch.cat(list(emlib.reconstruct(sampler, model, schedule, m, 0, "e", b))) for b in (1, 3, 7, 64)}
     for x in by_batch.values():
-        torch.testing.assert_close(x, by_batch[7], rtol=0, atol=1e-5)
+        torch.testing.assert_close(x, by_batch[3], rtol=0, atol=1e-5)
     # nor on the pictures beside it
     alone = torch.cat(list(emlib.reconstruct(sampler, model, schedule, m.select([5, 2]), 0, "e", 2)))
     torch.testing.assert_close(alone, by_batch[7][[5, 2]], rtol=0, atol=1e-5)
@@ -226,10 +226,10 @@ def test_a_reconstruction_does_not_depend_on_its_batch(net, schedule, A, sampler
 def test_nor_with_the_network_of_the_book_where_rounding_is_magnified(schedule, sampler):
     """In batches that are not filled up the same pictures differ by 1e-4 (MMPS) to 0.1 (DPS)."""
     prior = emlib.load_unet(data_dir() / "checkpoints" / "fashion-mnist-clean.safetensors")
-    m = emlib.make_task(emlib.preset("smoke")).measurements.select(range(9))
-    by_batch = {b: torch.cat(list(emlib.reconstruct(sampler, prior, schedule, m, 0, "e", b))) for b in (1, 7, 64)}
+    m = emlib.make_task(emlib.preset("smoke")).measurements.select(range(5))
+    by_batch = {b: torch.cat(list(emlib.reconstruct(sampler, prior, schedule, m, 0, "e", b))) for b in (1, 3, 64)}
     for x in by_batch.values():
-        torch.testing.assert_close(x, by_batch[7], rtol=0, atol=1e-5)
+        torch.testing.assert_close(x, by_batch[3], rtol=0, atol=1e-5)
 
 
 def test_other_purposes_give_other_reconstructions(net, schedule):

@@ -38,10 +38,9 @@ def write(folder, name, pixels, alpha=None):
 NAMES = ["a.png", "sub folder/größe.png", "sub folder/a.png", "<img src=x onerror=alert(1)>.png"]
 
 
-@pytest.fixture
-def folders(tmp_path, monkeypatch):
+def prepare(folder, monkeypatch):
     """Grey pictures of two sizes, a third of their pixels transparent; good ones; the truth; a network of seconds."""
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.chdir(folder)
     rng = np.random.default_rng(0)
     for i, name in enumerate(NAMES):
         name = name.replace("/alert", "alert")
@@ -54,12 +53,34 @@ def folders(tmp_path, monkeypatch):
     tiny = Budget("small", emlib.UNetConfig(channels=(8, 16), groups=4), 8, 2e-3, 0, 2, 3)
     for place in (minutes, plan):
         monkeypatch.setattr(place, "BUDGETS", (tiny,))
-    monkeypatch.setattr(plan, "timed_here", lambda p, device: lambda budget: Speeds(0.1, 0.02, 1e-4))
+    monkeypatch.setattr(plan, "timed_here", lambda p, device: lambda budget: Speeds(0.3, 0.02, 1e-4))
     monkeypatch.setattr("emlib.runs.progress.clock", lambda: 0.0)
+
+
+@pytest.fixture
+def folders(tmp_path, monkeypatch):
+    """An empty folder with what `prepare` puts into it; it is the current one."""
+    prepare(tmp_path, monkeypatch)
     return tmp_path
 
 
 WORDS = ["restore", "broken", "--clean", "clean", "--out", "out", "--minutes", "0.5"]
+
+
+@pytest.fixture(scope="module")
+def once(tmp_path_factory):
+    """The folder that `WORDS` write, made once for all tests that begin with a finished one."""
+    folder = tmp_path_factory.mktemp("once")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        prepare(folder, monkeypatch)
+        assert main(WORDS) == 0
+    return folder / "out"
+
+
+@pytest.fixture
+def finished(folders, once):
+    """A copy of it, beside what it was made from."""
+    shutil.copytree(once, "out")
 
 
 def sums(folder):
@@ -88,13 +109,11 @@ def test_pictures_come_back_under_their_names_and_in_their_form(folders, capsys)
     assert "report.html" in said
 
 
-def test_the_prior_is_a_network_of_the_library(folders):
-    assert main(WORDS) == 0
+def test_the_prior_is_a_network_of_the_library(finished):
     assert isinstance(emlib.load_pretrained("out/prior.safetensors"), emlib.UNet)
 
 
-def test_the_same_order_again_draws_nothing_anew(folders, monkeypatch):
-    assert main(WORDS) == 0
+def test_the_same_order_again_draws_nothing_anew(finished, monkeypatch):
     first = {p: p.read_bytes() for p in Path("out/repaired").rglob("*.png")}
     shutil.rmtree("out/repaired")
     Path("out/run/repaired/00001.safetensors").unlink()
@@ -107,8 +126,7 @@ def test_the_same_order_again_draws_nothing_anew(folders, monkeypatch):
     assert {p: p.read_bytes() for p in first} == first
 
 
-def test_repairs_that_are_damaged_or_anothers_are_made_again_to_the_same_bits(folders, capsys):
-    assert main(WORDS) == 0
+def test_repairs_that_are_damaged_or_anothers_are_made_again_to_the_same_bits(finished, capsys):
     first = {p: p.read_bytes() for p in Path("out/repaired").rglob("*.png")}
     files = sorted(Path("out/run/repaired").glob("*"))
     whole = {file: file.read_bytes() for file in files}
@@ -131,8 +149,7 @@ def test_repairs_that_are_damaged_or_anothers_are_made_again_to_the_same_bits(fo
     assert "00001.safetensors is no file, where a run keeps one; move it away" in capsys.readouterr().err
 
 
-def test_a_folder_of_another_order_is_refused(folders, capsys):
-    assert main(WORDS) == 0
+def test_a_folder_of_another_order_is_refused(finished, capsys):
     assert main([*WORDS, "--noise", "5"]) == 2
     assert "holds a run with" in capsys.readouterr().err
     shutil.copy("broken/a.png", "broken/b.png")
@@ -168,8 +185,7 @@ class Page(HTMLParser):
         self.handlers += [key for key, _ in attrs if key.startswith("on")]
 
 
-def test_the_report_needs_no_network_and_runs_no_file_name(folders):
-    assert main(WORDS) == 0
+def test_the_report_needs_no_network_and_runs_no_file_name(finished):
     page = Page()
     text = Path("out/report.html").read_text()
     page.feed(text)
