@@ -7,6 +7,7 @@ longest first, with as many threads as there are cores for it.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 import time
@@ -17,8 +18,8 @@ from pathlib import Path
 from jupyter_cache import get_cache
 from jupyter_cache.executors import load_executor
 
-LONGEST = ("08_", "13_", "09_", "10_", "02_", "06_", "05_", "07_")
-"""How the names of the longest chapters begin."""
+TIMES = Path(__file__).resolve().parent.parent / "data" / "results" / "book-times.json"
+"""What each chapter took when ``make times`` was last run."""
 
 READER = {"type": "plugin", "name": "myst_nb_md"}
 
@@ -33,7 +34,7 @@ def main(words: list[str] | None = None) -> int:
     if args.at_once < 1:
         parser.error(f"at least one chapter runs at once, got {args.at_once}")
     cache = get_cache(str(args.cache))
-    uris = [str(path.resolve()) for path in sorted(args.chapters, key=order)]
+    uris = [str(path.resolve()) for path in longest_first(args.chapters, recorded())]
     for uri in uris:
         cache.add_nb_to_project(uri, read_data=READER)
     threads = max(1, cores() // min(args.at_once, len(uris)))
@@ -60,10 +61,14 @@ def usual() -> int:
     return cores() if cores() <= 4 else cores() // 2
 
 
-def order(path: Path) -> tuple[int, str]:
-    """The longest chapters first, so that none of them is left running alone at the end."""
-    place = next((i for i, start in enumerate(LONGEST) if path.name.startswith(start)), len(LONGEST))
-    return place, path.name
+def recorded() -> dict[str, float]:
+    """Chapter -> seconds."""
+    return {row["chapter"]: row["seconds"] for row in json.loads(TIMES.read_text())["rows"]}
+
+
+def longest_first(chapters: list[Path], seconds: dict[str, float]) -> list[Path]:
+    """The longest chapters first, so that none of them is left running alone at the end; the unknown ones last."""
+    return sorted(chapters, key=lambda path: (-seconds.get(path.stem, 0.0), path.name))
 
 
 def _few_threads(threads: int) -> None:

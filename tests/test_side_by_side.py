@@ -57,7 +57,9 @@ def test_a_chapter_that_fails_is_named_with_its_error(tmp_path, capfd):
 
 def test_the_longest_come_first_and_threads_are_shared_out(monkeypatch):
     files = [Path(f"{name}.md") for name in ("01_a", "02_b", "08_c", "90_d")]
-    assert [path.stem for path in sorted(files, key=side_by_side.order)] == ["08_c", "02_b", "01_a", "90_d"]
+    ordered = side_by_side.longest_first(files, {"01_a": 8.0, "02_b": 198.0, "08_c": 720.5})
+    assert [path.stem for path in ordered] == ["08_c", "02_b", "01_a", "90_d"]
+    assert max(side_by_side.recorded(), key=side_by_side.recorded().get) == "08_em_whole_loop"
     for cores, at_once in ((1, 1), (2, 2), (4, 4), (8, 4), (16, 8)):
         monkeypatch.setattr(side_by_side, "cores", lambda cores=cores: cores)
         assert side_by_side.usual() == at_once
