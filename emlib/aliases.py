@@ -28,7 +28,7 @@ OLD: dict[str, tuple[str, ...]] = {
     "experiment": ("experiments.config", "experiments.run", "experiments.methods", "cli.experiment"),
     "fid": ("metrics.fid",),
     "files": ("runtime.files", "runtime.tensors", "runtime.locks"),
-    "folder": ("em.checkpoint",),
+    "folder": ("em.checkpoint", "em.identity"),
     "frechet": ("metrics.frechet",),
     "gathering": ("experiments.table",),
     "images": ("viz.html",),

@@ -22,7 +22,7 @@ PAGE = (ROOT / "book" / "api.md").read_text(encoding="utf-8")
 ENTRIES = re.findall(r"^\.\. auto(?:function|class|data):: (\S+)$", PAGE, re.MULTILINE)
 BESIDE = {
     "emlib.diffusion.Eps",
-    "emlib.em.loop.EStep",
+    "emlib.em.e_step.EStep",
     "emlib.hub.Denoiser",
     "emlib.hub.denoised",
     "emlib.operators.Parameter",

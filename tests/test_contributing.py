@@ -28,7 +28,7 @@ FILES = {
 NEW = {"experiments/NAME.json", "book/14_name.md", "book/14_name.ipynb"}
 """Paths that a reader makes."""
 TABLES = {
-    "LATER": "emlib/em/checkpoint.py",
+    "LATER": "emlib/em/identity.py",
     "METHODS": "emlib/experiments/methods.py",
     "OPERATORS": "emlib/operators/registry.py",
     "OURS": "tests/test_contract.py",

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 import emlib
-from emlib.em.checkpoint import RunFolder, fingerprint
+from emlib.em.checkpoint import RunFolder
+from emlib.em.identity import fingerprint
 
 LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 

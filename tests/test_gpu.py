@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import emlib
-import emlib.training
+import emlib.training.update
 from emlib.metrics.alexnet import alexnet_features
 from emlib.muon import orthogonalized, orthogonalized_at_once
 from emlib.runtime.fused import norm_silu_as_it_lies
@@ -74,7 +74,7 @@ def test_recorded_updates_are_those_that_are_not(tiny, schedule, pictures, monke
     found = []
     for plain in (False, True):
         if plain:
-            monkeypatch.setattr(emlib.training, "recorded", lambda work: work)
+            monkeypatch.setattr(emlib.training.update, "recorded", lambda work: work)
         model = emlib.build_unet(replace(tiny, dropout=0.1), 0).cuda()
         loop = emlib.train(model, schedule, pictures, 10, 16, 1e-3, 0, 0.9, speed=speed, optimizer=optimizer)
         losses = [now.loss for now in loop]

@@ -85,7 +85,7 @@ def test_alone_there_is_one_process_and_it_is_the_first():
 
 
 def test_a_batch_that_does_not_divide_is_refused(tiny, schedule, monkeypatch):
-    monkeypatch.setattr("emlib.training.ranks", lambda: Ranks(0, 3))
+    monkeypatch.setattr("emlib.training.loop.ranks", lambda: Ranks(0, 3))
     loop = emlib.train(emlib.build_unet(tiny, 0), schedule, torch.zeros(4, 1, 8, 8), 1, 8, 1e-3, 0)
     with pytest.raises(ValueError, match="8 pictures does not divide among 3 processes"):
         next(loop)

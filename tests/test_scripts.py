@@ -16,7 +16,7 @@ from reproduce import RESULTS, TOLERANCE, compared, unmade
 from reproduce import main as reproduce
 from validate import main as validate
 
-from emlib.em.checkpoint import completed
+from emlib.em.identity import completed
 from emlib.em.initial import fit_gaussian
 from emlib.experiments.config import Experiment, read_experiment
 from emlib.experiments.methods import METHODS

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from emlib.diffusion import SampleStep
+from emlib.em.events import Iteration, Progress
 from emlib.em.initial import fit_gaussian
-from emlib.em.loop import Iteration, Progress, run_em
+from emlib.em.loop import run_em
 from emlib.em.settings import EMSettings
 from emlib.operators import Measurements
 from emlib.posterior import mmps

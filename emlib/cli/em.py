@@ -13,8 +13,9 @@ from torch import Tensor
 
 from emlib.cli.words import Strangers, add_task, check_words, path_of, print_row
 from emlib.data.datasets import load
+from emlib.em.e_step import EStep
 from emlib.em.events import Iteration, Progress
-from emlib.em.loop import EStep, run_em
+from emlib.em.loop import run_em
 from emlib.metrics import alexnet, summary
 from emlib.metrics.summary import CROWD
 from emlib.operators import find_operator

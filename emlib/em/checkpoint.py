@@ -2,7 +2,6 @@ r"""A run of EM on disk: every stage in a whole file, so that the same command g
 
 from __future__ import annotations
 
-import hashlib
 import json
 import warnings
 from collections.abc import Callable
@@ -13,25 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from emlib.em.joined import CHECKSUM, checksum_of, read_joined, write_joined
-from emlib.operators import Measurements
+from emlib.em.identity import completed, differing, settings_in
+from emlib.em.joined import CHECKSUM, checksum_of, read_joined, read_shard, write_joined
 from emlib.runtime.distributed import as_the_first, ranks, wait_for_all
-from emlib.runtime.files import atomic_file, json_text, read_json, sealed, unsealed, write_json
+from emlib.runtime.files import atomic_file, json_text, sealed, write_json
 from emlib.runtime.locks import FolderInUse, Hold
-from emlib.runtime.tensors import load_tensors, read_notes, usable, write_tensors
+from emlib.runtime.tensors import read_notes, usable, write_tensors
 from emlib.unet import UNet, load_unet, save_unet
-
-LATER = {
-    "flip": False,
-    "e_speed": None,
-    "optimizer": "adamw",
-    "solver": "plain",
-    "refine": 0,
-    "clean_copies": 0,
-    "last_updates": 0,
-}
-"""Settings that folders of older runs do not name, and what those runs did."""
-
 
 KEPT = (
     "prior_*.safetensors",
@@ -43,21 +30,6 @@ KEPT = (
     "repaired/*.safetensors",
 )
 """Files of a run's stages, and of what ``evaluate`` and ``restore`` draw beside them."""
-
-
-def fingerprint(measurements: Measurements, *tensors: Tensor) -> str:
-    """Sixteen letters that differ for other data or other masks, which settings alone would not tell apart."""
-    digest = hashlib.sha256(repr(measurements.index).encode())
-    for x in (measurements.y, *measurements.operator.tensors().values(), *tensors):
-        digest.update(x.detach().cpu().contiguous().numpy().data)
-    return digest.hexdigest()[:16]
-
-
-def completed(found: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
-    """A folder's or a record's settings, and those younger than it that ``wanted`` names; a preset has EM's inside."""
-    pairs = {k: (v, wanted.get(k)) for k, v in found.items()}
-    inner = {k: completed(a, b) for k, (a, b) in pairs.items() if isinstance(a, dict) and isinstance(b, dict)}
-    return {**{k: v for k, v in LATER.items() if k in wanted}, **found, **inner}
 
 
 @dataclass
@@ -141,36 +113,8 @@ class RunFolder:
                 half.unlink(missing_ok=True)
 
     def settings(self) -> dict[str, Any]:
-        """Settings of the run that the folder holds; empty if it holds none.
-
-        Every prior carries them too, so where their own file is missing or damaged they are read from there.
-
-        Raises:
-            ValueError: if they cannot be read.
-        """
-        file = self._in("settings.json")
-        if file.is_symlink() or file.exists():
-            try:
-                if found := unsealed(dict(read_json(file))):
-                    return found
-                trouble = f"{file} names no settings"
-            except (ValueError, FileNotFoundError) as error:
-                if file.is_dir():
-                    raise ValueError(f"{file} is a folder; delete it or name another folder") from None
-                trouble = str(error) if str(file) in str(error) else f"{file}: {error}"
-        else:
-            trouble = f"{file} is missing"
-        for k in reversed(self.finished()):
-            try:
-                found = json.loads(read_notes(self._prior(k))["settings"])
-            except (ValueError, KeyError):
-                continue
-            if isinstance(found, dict):
-                warnings.warn(f"{trouble}; the settings in {self._prior(k).name} are taken", stacklevel=2)
-                return found
-        if not file.exists():
-            return {}
-        raise ValueError(f"{trouble}; no finished prior in {self.path} tells its settings either, so delete the folder")
+        """Settings of the run that the folder holds (:func:`emlib.em.identity.settings_in`); empty if it holds none."""
+        return settings_in(self._in("settings.json"), [self._prior(k) for k in reversed(self.finished())])
 
     def refuse_others(self, settings: dict[str, Any], free: tuple[str, ...] = ()) -> None:
         """Refuses a folder whose run has other values of these settings, which need not be all.
@@ -180,11 +124,8 @@ class RunFolder:
         """
         settings = json.loads(json.dumps(settings))
         self._check_kinds()
-        found = self.settings()
-        found = found and completed(found, settings)
-        keys = [k for k in settings if found and found.get(k) != settings[k] and k not in free]
-        if keys:
-            there, here = ({k: s.get(k) for k in keys} for s in (found, settings))
+        if (found := self.settings()) and (keys := differing(found, settings, free)):
+            there, here = ({k: s.get(k) for k in keys} for s in (completed(found, settings), settings))
             raise ValueError(
                 f"{self.path} holds a run with {there}, but this one has {here}; name another folder or delete it "
                 "(settings.json in it says so)"
@@ -300,20 +241,13 @@ class RunFolder:
         if file is None or not file.is_file():
             return False
         try:
-            if (found := len(self._read_shard(k, i))) != pictures:
+            if (found := len(read_shard(file))) != pictures:
                 raise ValueError(f"{file} holds {found} pictures, not {pictures}, so they are drawn again")
         except ValueError as error:
             warnings.warn(str(error), stacklevel=2)
             file.unlink(missing_ok=True)
             return False
         return True
-
-    def _read_shard(self, k: int, i: int) -> Tensor:
-        file, remedy = self._shard(k, i), "so it is drawn again"
-        tensors, _ = load_tensors(file, remedy)
-        if list(tensors) != ["x"] or tensors["x"].ndim != 4 or tensors["x"].dtype != torch.float32:
-            raise ValueError(f"{file} is no shard of an E-step, {remedy}")
-        return tensors["x"]
 
     def save_shard(self, k: int, i: int, x: Tensor) -> None:
         """Keeps the reconstructions of one shard."""
@@ -333,7 +267,7 @@ class RunFolder:
             self.memory, self.about = {k: [torch.cat(self.memory[k])]}, {k: about}
             return
         self._check_held()
-        parts = (self._read_shard(k, i) for i in range(count))
+        parts = (read_shard(self._shard(k, i)) for i in range(count))
         with atomic_file(self._reconstructions(k)) as part:
             write_joined(part, parts, pictures)
             write_json(self._about(k), {**about, CHECKSUM: checksum_of(part, about)})

@@ -1,4 +1,4 @@
-r"""All pictures of an E-step in one array on disk, with a checksum beside it; memory never holds them all."""
+r"""Pictures of an E-step on disk: shards, then all in one array with a checksum; memory never holds all."""
 
 from __future__ import annotations
 
@@ -13,10 +13,23 @@ import torch
 from torch import Tensor
 
 from emlib.runtime.files import read_json
-from emlib.runtime.tensors import read_array
+from emlib.runtime.tensors import load_tensors, read_array
 
 CHECKSUM = "sha256"
 """Key of the checksum in what is known of an E-step; those of older releases have none."""
+
+
+def read_shard(file: Path) -> Tensor:
+    """Pictures [n, C, H, W] of one shard.
+
+    Raises:
+        ValueError: if it is damaged, or something else, with the remedy.
+    """
+    remedy = "so it is drawn again"
+    tensors, _ = load_tensors(file, remedy)
+    if list(tensors) != ["x"] or tensors["x"].ndim != 4 or tensors["x"].dtype != torch.float32:
+        raise ValueError(f"{file} is no shard of an E-step, {remedy}")
+    return tensors["x"]
 
 
 def write_joined(file: Path, parts: Iterable[Tensor], pictures: int) -> None:

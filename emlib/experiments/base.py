@@ -11,7 +11,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from emlib.diffusion import Eps
-from emlib.em.loop import EStep
+from emlib.em.e_step import EStep
 from emlib.posterior import find_sampler, reconstruct
 from emlib.runs.build import choose_e_step
 from emlib.runs.presets import Preset

@@ -11,8 +11,9 @@ import torch
 from emlib.baselines import ambient, noise2self, run_diem, sure_score
 from emlib.baselines.classical import classical
 from emlib.diffusion import Eps
+from emlib.em.e_step import EStep
 from emlib.em.events import Iteration, Progress
-from emlib.em.loop import EStep, run_em
+from emlib.em.loop import run_em
 from emlib.experiments.ablations import VARIATIONS
 from emlib.experiments.base import Outcome, Setting, e_step_of, last, posterior, rebuilt, shown, trained_on
 from emlib.operators import Measurements

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from emlib.em.checkpoint import completed
+from emlib.em.identity import completed
 from emlib.em.settings import EMSettings, Phases
 from emlib.experiments.config import Experiment, check_experiment
 from emlib.experiments.methods import METHODS

@@ -11,8 +11,8 @@ from tqdm import tqdm
 
 from emlib.data.datasets import load
 from emlib.diffusion import Eps, draw
+from emlib.em.e_step import EStep
 from emlib.em.initial import fit_gaussian, preprocessed
-from emlib.em.loop import EStep
 from emlib.guidance.rules import RULES
 from emlib.guidance.search import PROBE, searched_dps
 from emlib.operators import Measurements

@@ -3,25 +3,22 @@ r"""The training loop, for clean pictures and for the M-step alike: a generator 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import isfinite
 from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
-from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from emlib.diffusion import Eps, check_images, diffusion_loss
+from emlib.diffusion import check_images, diffusion_loss
 from emlib.muon import OPTIMIZERS
 from emlib.runtime.device import placed, sent
-from emlib.runtime.distributed import parallel, ranks
-from emlib.runtime.graphs import recorded
-from emlib.runtime.precision import FLOAT32, Shadow, Speed, quick
+from emlib.runtime.distributed import ranks
+from emlib.runtime.precision import FLOAT32, Speed
 from emlib.schedule import Schedule
-
-Loss = Callable[[Eps, Schedule, Tensor, Tensor, Tensor], Tensor]
-"""(network, noise levels, rows of ``images`` [B, C, H, W], times [B], normal noise like the rows) -> a number."""
+from emlib.training.snapshot import check_snapshot, go_on, parts_of
+from emlib.training.update import Loss, updating
 
 
 @dataclass(frozen=True)
@@ -71,7 +68,7 @@ class TrainStep:
         """
         self.check()
         parts = {"step": torch.tensor(self.step), "rng": self.rng.get_state()}
-        parts |= _parts(self.model, self.ema, self.optimizers)
+        parts |= parts_of(self.model, self.ema, self.optimizers)
         return {name: x.detach().cpu().clone().contiguous() for name, x in parts.items()}
 
 
@@ -143,9 +140,9 @@ def train(
     ema = copy.deepcopy(model).eval().requires_grad_(False)
     optimizers = OPTIMIZERS[optimizer](model, lr)
     groups = [(group, float(group["lr"])) for each in optimizers for group in each.param_groups]
-    first = 0 if start is None else _go_on(start, model, ema, optimizers, rng)
+    first = 0 if start is None else go_on(start, model, ema, optimizers, rng)
     model.train()
-    update = _updating(model, ema, optimizers, loss, schedule, speed)
+    update = updating(model, ema, optimizers, loss, schedule, speed)
     warm = max(1, steps // 20)
     for step in range(first, steps):
         x0 = images[sent(torch.randint(len(images), (batch,), generator=rng), images.device)]
@@ -178,114 +175,6 @@ def _diverged(step: int, loss: float) -> str:
     )
 
 
-def _updating(
-    model: nn.Module,
-    ema: nn.Module,
-    optimizers: tuple[torch.optim.Optimizer, ...],
-    loss: Loss,
-    schedule: Schedule,
-    speed: Speed,
-) -> Callable[[Tensor, Tensor, Tensor, float], Tensor]:
-    """(pictures, times, noise, decay of the average) -> loss, of one update; on a single GPU recorded and replayed."""
-    alone = schedule.beta.is_cuda and ranks().world == 1
-    shadow = Shadow(model, speed) if alone and speed != FLOAT32 else None
-    net = quick(parallel(model), speed) if shadow is None else shadow.eps
-
-    def update(x0: Tensor, t: Tensor, eps: Tensor, decay: Tensor | float) -> Tensor:
-        model.zero_grad(set_to_none=True)
-        if shadow is not None:
-            shadow.take_weights()
-        value = loss(net, schedule, x0, t, eps)
-        value.backward()
-        if shadow is not None:
-            shadow.give_gradients()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        for each in optimizers:
-            each.step()
-        update_ema(ema, model, decay)
-        return value.detach()
-
-    if not alone or loss is not diffusion_loss:  # another loss may look at numbers, which a recording cannot
-        return update
-    replayed = recorded(update)
-    return lambda x0, t, eps, decay: replayed(x0, t, eps, torch.full((), decay, device=x0.device))
-
-
-def check_snapshot(start: dict[str, Tensor], model: nn.Module, steps: int, optimizer: str) -> None:
-    """Refuses what is no :meth:`TrainStep.snapshot` of a training like this one, before half of it is put in place.
-
-    Args:
-        start: what was kept, by name.
-        model: the network; is not changed.
-        steps: updates of the whole training; some of them must be left.
-        optimizer: a key of :data:`emlib.muon.OPTIMIZERS`.
-
-    Raises:
-        ValueError: naming what is missing, too much, of another shape or no number.
-    """
-    # an optimizer has its state after an update; one of a copy tells what that is
-    like = copy.deepcopy(model).cpu()
-    for w in like.parameters():
-        w.grad = torch.zeros_like(w)
-    optimizers = OPTIMIZERS[optimizer](like, 1e-3)
-    for each in optimizers:
-        each.step()
-    wanted = {"step": torch.tensor(0), "rng": Generator().get_state(), **_parts(like, like, optimizers)}
-    if strange := sorted(wanted.keys() ^ start.keys()):
-        lacks = "lacks" if strange[0] in wanted else "also holds"
-        raise ValueError(f"it is no snapshot of this training: it {lacks} {strange[0]!r:.80}")
-    for name, x in start.items():
-        if (x.shape, x.dtype) != (wanted[name].shape, wanted[name].dtype):
-            found, should = (f"{y.dtype} {tuple(y.shape)}" for y in (x, wanted[name]))
-            raise ValueError(f"it is no snapshot of this training: {name} is {found}, not {should}")
-        if not x.isfinite().all():
-            raise ValueError(f"it is no snapshot to go on from: {name} holds numbers that are not finite")
-    if not 0 <= (step := int(start["step"])) < steps - 1:
-        raise ValueError(f"it is no snapshot of this training: its update is the {step + 1}th of {steps}")
-    try:
-        Generator().set_state(start["rng"])
-    except RuntimeError as error:
-        raise ValueError(f"it is no snapshot to go on from: its random state is none ({error})") from None
-
-
-def _parts(model: nn.Module, ema: nn.Module, optimizers: tuple[torch.optim.Optimizer, ...]) -> dict[str, Tensor]:
-    """Weights, averages and what optimizers remember, by the names that a snapshot has for them."""
-    parts = {f"model.{name}": x for name, x in model.state_dict().items()}
-    parts |= {f"ema.{name}": x for name, x in ema.state_dict().items()}
-    for i, state in enumerate(_states(optimizers)):
-        parts |= {f"optimizer.{i}.{name}": x for name, x in state.items()}
-    return parts
-
-
-def _states(optimizers: tuple[torch.optim.Optimizer, ...]) -> list[dict[str, Tensor]]:
-    """What each optimizer remembers of each weight, one optimizer after another."""
-    return [each.state[w] for each in optimizers for group in each.param_groups for w in group["params"]]
-
-
-def _go_on(
-    start: dict[str, Tensor],
-    model: nn.Module,
-    ema: nn.Module,
-    optimizers: tuple[torch.optim.Optimizer, ...],
-    rng: Generator,
-) -> int:
-    """Puts a snapshot in place; returns the next step."""
-    for name, net in (("model.", model), ("ema.", ema)):
-        net.load_state_dict({key.removeprefix(name): x for key, x in start.items() if key.startswith(name)})
-    weights = [w for each in optimizers for group in each.param_groups for w in group["params"]]
-    states = _states(optimizers)
-    for key, x in start.items():
-        if key.startswith("optimizer."):
-            _, i, name = key.split(".")
-            like = weights[int(i)]
-            # The fused kernel walks through memory, so moments must lie as their weights do (channels last).
-            states[int(i)][name] = (
-                torch.empty_like(like).copy_(x) if x.shape == like.shape else x.to(like.device, copy=True)
-            )
-    rng.set_state(start["rng"])
-    return int(start["step"]) + 1
-
-
 def _set_rate(group: dict[str, Any], rate: float) -> None:
     """Sets a learning rate, in its place in memory where a recording reads it there."""
     if isinstance(group["lr"], Tensor):
@@ -299,15 +188,3 @@ def _warm_cosine(step: int, steps: int, warm: int) -> float:
         return (step + 1) / warm
     done = torch.tensor((step - warm) / max(1, steps - warm))
     return float(0.1 + 0.9 * 0.5 * (1 + torch.cos(torch.pi * done)))
-
-
-@torch.no_grad()
-def update_ema(ema: nn.Module, model: nn.Module, decay: Tensor | float) -> None:
-    """Moves the averaged weights towards the network's own, in place."""
-    averaged: list[Tensor] = list(ema.parameters())
-    current: list[Tensor] = list(model.parameters())
-    if isinstance(decay, Tensor):  # one that lies on a GPU
-        torch._foreach_mul_(averaged, decay)
-        torch._foreach_add_(averaged, torch._foreach_mul(current, 1 - decay))
-        return
-    get_ema_multi_avg_fn(decay)(averaged, current, None)
