@@ -31,7 +31,7 @@ from emlib.hub.pretrained import CONFIG, PICKLED, WEIGHTS
 from emlib.metrics import alexnet as alex
 from emlib.operators import load_measurements, read_kernel, save_measurements
 from emlib.own.reading import read_folder
-from emlib.planning.minutes import kept_plan
+from emlib.planning.plan import kept_plan
 from emlib.runs.record import read_result, write_result
 from emlib.runtime.files import write_json
 

@@ -13,7 +13,7 @@ from test_restore import folders  # noqa: F401, a fixture
 import emlib
 from emlib.cli.main import main
 from emlib.em.checkpoint import RunFolder
-from emlib.planning.minutes import kept_plan
+from emlib.planning.plan import kept_plan
 from emlib.runs import samples
 from emlib.runtime.tensors import read_notes
 

@@ -13,10 +13,11 @@ from test_own_trouble import promise
 
 import emlib
 from emlib.cli.main import main
-from emlib.own import order, plan
+from emlib.own import order
+from emlib.own import plan as own_plan
 from emlib.own import restore as module
 from emlib.own.outputs import scores
-from emlib.planning import minutes
+from emlib.planning import minutes, plan
 from emlib.planning.budgets import Budget, Speeds
 from emlib.runtime.tensors import load_tensors, write_tensors
 
@@ -51,9 +52,9 @@ def prepare(folder, monkeypatch):
     for i in range(3):
         write(Path("clean"), f"{i}.png", picture(100 + i, 40, 40))
     tiny = Budget("small", emlib.UNetConfig(channels=(8, 16), groups=4), 8, 2e-3, 0, 2, 3)
-    for place in (minutes, plan):
+    for place in (minutes, plan, own_plan):
         monkeypatch.setattr(place, "BUDGETS", (tiny,))
-    monkeypatch.setattr(plan, "timed_here", lambda p, device: lambda budget: Speeds(0.3, 0.02, 1e-4))
+    monkeypatch.setattr(own_plan, "timed_here", lambda p, device: lambda budget: Speeds(0.3, 0.02, 1e-4))
     monkeypatch.setattr("emlib.runs.progress.clock", lambda: 0.0)
 
 
@@ -120,7 +121,7 @@ def test_the_same_order_again_draws_nothing_anew(finished, monkeypatch):
     drawn = []
     real = module.draws
     monkeypatch.setattr(module, "draws", lambda *words: drawn.append((words[4], words[-2])) or real(*words))
-    monkeypatch.setattr(plan, "timed_here", None)  # the plan is kept
+    monkeypatch.setattr(own_plan, "timed_here", None)  # the plan is kept
     assert main(WORDS) == 0
     assert drawn[-1] == ([1], "repair")
     assert {p: p.read_bytes() for p in first} == first

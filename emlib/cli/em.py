@@ -22,7 +22,8 @@ from emlib.operators import find_operator
 from emlib.planning.budgets import CARDS, calls_and_steps, counted, timed_here
 from emlib.planning.checks import checks, refuse
 from emlib.planning.dry_run import dry_run, em_stages
-from emlib.planning.minutes import Plan, keep_plan, kept_plan, observations_there, plan_minutes
+from emlib.planning.minutes import observations_there, plan_minutes
+from emlib.planning.plan import Plan, keep_plan, kept_plan
 from emlib.posterior import find_sampler, reconstruct
 from emlib.runs.build import draw_samples, e_step_of, start_of, task_of
 from emlib.runs.job import STARTS, Job, job_of

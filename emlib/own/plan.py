@@ -10,7 +10,8 @@ from pathlib import Path
 from emlib.own.order import SIDES, Found, Order
 from emlib.own.repair import FINER, solver, squares
 from emlib.planning.budgets import BUDGETS, timed_here
-from emlib.planning.minutes import Plan, plan_in, plan_minutes
+from emlib.planning.minutes import plan_minutes
+from emlib.planning.plan import Plan, plan_in
 from emlib.runs.presets import Preset, preset
 from emlib.runtime.numbers import is_whole
 

@@ -29,7 +29,7 @@ from emlib.own.order import Found, Order, find
 from emlib.own.plan import JUDGED, SHOWN, OwnPlan
 from emlib.own.repair import FINER, draws, measurements, solver
 from emlib.own.withheld import Judgement, judge_filters, mend, questions
-from emlib.planning.minutes import keep_plan
+from emlib.planning.plan import keep_plan
 from emlib.posterior import mmps
 from emlib.runs.presets import Preset
 from emlib.runs.progress import until
