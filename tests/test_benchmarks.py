@@ -258,8 +258,8 @@ def test_a_lent_gpu_s_script_reaches_every_part_and_leaves_each_result(tmp_path)
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     found = {path.stem: read_result(path) for path in (tmp_path / "out").glob("*.json")}
-    assert set(found) == {"gpu", "gpu-compiled", "gpu-em-mask", "gpu-minutes", "gpu-samples-mask", "gpu-tests"}
-    assert [row["part"] for row in found["gpu-minutes"]["rows"]] == ["tests", "speed", "em", "compiled", "samples"]
+    assert set(found) == {"gpu", "gpu-compiled", "gpu-em-mask", "gpu-minutes-mask", "gpu-samples-mask", "gpu-tests"}
+    assert [row["part"] for row in found["gpu-minutes-mask"]["rows"]] == ["tests", "speed", "em", "compiled", "samples"]
     assert {row["outcome"] for row in found["gpu-tests"]["rows"]} <= {"passed", "skipped"}
     assert found["gpu-em-mask"]["rows"][-1]["iteration"] == "held out"
     assert (tmp_path / "out" / "gpu-em-mask.png").is_file()
@@ -274,7 +274,7 @@ def test_a_part_that_is_cut_off_leaves_the_others(script, tmp_path, monkeypatch)
     parts = {"tests": lambda *_: "done", "em": late, "samples": lambda *_: "done"}
     monkeypatch.setattr(lent, "PARTS", parts)
     assert lent.main(["--out", str(tmp_path), "--runs", str(tmp_path / "runs")]) == 1
-    rows = read_result(tmp_path / "gpu-minutes.json")["rows"]
+    rows = read_result(tmp_path / "gpu-minutes-mask.json")["rows"]
     assert [(row["part"], row["done"]) for row in rows] == [
         ("tests", "done"),
         ("em", "cut off after 3 s"),

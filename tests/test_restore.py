@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from test_own_trouble import promise
 
@@ -42,6 +43,10 @@ NAMES = ["a.png", "sub folder/größe.png", "sub folder/a.png", "<img src=x oner
 def prepare(folder, monkeypatch):
     """Grey pictures of two sizes, a third of their pixels transparent; good ones; the truth; a network of seconds."""
     monkeypatch.chdir(folder)
+    monkeypatch.setenv("EMLIB_DATASETS", str(folder / "datasets"))
+    for name in ("EMLIB_PRESET", "EMLIB_DATA"):
+        monkeypatch.delenv(name, raising=False)
+    torch.manual_seed(0)
     rng = np.random.default_rng(0)
     for i, name in enumerate(NAMES):
         name = name.replace("/alert", "alert")
@@ -54,7 +59,7 @@ def prepare(folder, monkeypatch):
     tiny = Budget("small", emlib.UNetConfig(channels=(8, 16), groups=4), 8, 2e-3, 0, 2, 3)
     for place in (minutes, plan, own_plan):
         monkeypatch.setattr(place, "BUDGETS", (tiny,))
-    monkeypatch.setattr(own_plan, "timed_here", lambda p, device: lambda budget: Speeds(0.3, 0.02, 1e-4))
+    monkeypatch.setattr(own_plan, "timed_here", lambda p, device: lambda budget: Speeds(0.2, 0.02, 1e-4))
     monkeypatch.setattr("emlib.runs.progress.clock", lambda: 0.0)
 
 
