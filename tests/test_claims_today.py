@@ -65,12 +65,28 @@ def test_the_changes_one_at_a_time():
 
 
 def test_one_plain_step_is_no_better_than_dps():
-    """On this task one plain step of MMPS is no better than DPS with its search for a λ."""
+    """On blur one plain step of MMPS is no better than DPS with its search for a λ."""
     steps = run("recipe-embedded-blur")
     for measure, better in (("PSNR", 1), ("LPIPS", -1), (FD, -1)):
         plain, dps = (score(steps, name, measure).mean for name in ("recipe-mmps", "recipe-paper"))
         assert better * (plain - dps) < 0
     assert not steps["settings"].get("missing")
+
+
+def test_where_nothing_is_mixed_one_plain_step_is_all_of_the_solve():
+    """On masks one plain step is worth a decibel and a half and a third of the distance, and Muon a fifth of what is
+    left. Where nothing is mixed, the preconditioned step is the plain one."""
+    steps = run("recipe-embedded-mask")
+    assert steps["settings"]["methods"] == ["recipe-paper", "recipe-mmps", "recipe-muon"]
+    assert not steps["settings"].get("missing")
+    psnr, fd = ([score(steps, f"recipe-{name}", m).mean for name in ("paper", "mmps", "muon")] for m in ("PSNR", FD))
+    assert psnr[1] - psnr[0] == pytest.approx(1.5, abs=0.1)
+    assert 1 - fd[1] / fd[0] == pytest.approx(1 / 3, abs=0.04)
+    assert 1 - fd[2] / fd[1] == pytest.approx(1 / 5, abs=0.02)
+    sizes = [record["settings"]["sizes"] for record in (steps, now("embedded", "mask"))]
+    for key in ("init_updates", "m_updates", "last_updates", "train_batch", "iterations"):
+        assert sizes[0]["em"][key] == sizes[1]["em"][key], "with the same number of updates"
+    assert sizes[0]["unet"] == sizes[1]["unet"], "with today's network"
 
 
 def test_em_is_below_the_clean_prior():
