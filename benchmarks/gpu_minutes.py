@@ -73,7 +73,8 @@ def main(words: list[str] | None = None) -> int:
         rows.append({"part": name, "done": done, "seconds": round(time.perf_counter() - start, 1)})
         print(f"--- {name}: {done}, {rows[-1]['seconds']:.0f} s", flush=True)
         settings = {"minutes": args.minutes, "task": args.task, "preset": args.preset, "card": card()}
-        write_result(args.out / f"gpu-minutes-{args.task}.json", "gpu minutes", settings, rows, time.perf_counter() - begin)
+        out = args.out / f"gpu-minutes-{args.task}.json"
+        write_result(out, "gpu minutes", settings, rows, time.perf_counter() - begin)
     if beside is not None and beside.poll() is None:
         beside.kill()
     gate.unlink(missing_ok=True)
