@@ -13,13 +13,23 @@ from emlib.runs import presets
 matplotlib.use("Agg")
 
 
+@pytest.fixture(scope="session")
+def same_start(tmp_path_factory):
+    """What every test begins with, for fixtures that are made before: a seed, and nothing of the user's."""
+
+    def begin(monkeypatch):
+        torch.manual_seed(0)
+        for name in ("EMLIB_PRESET", "EMLIB_DATA"):
+            monkeypatch.delenv(name, raising=False)
+        # nobody's own cache is read or written
+        monkeypatch.setenv("EMLIB_DATASETS", str(tmp_path_factory.getbasetemp() / "datasets"))
+
+    return begin
+
+
 @pytest.fixture(autouse=True)
-def _same_start_for_every_test(monkeypatch, tmp_path_factory):
-    torch.manual_seed(0)
-    for name in ("EMLIB_PRESET", "EMLIB_DATA"):
-        monkeypatch.delenv(name, raising=False)
-    # nobody's own cache is read or written
-    monkeypatch.setenv("EMLIB_DATASETS", str(tmp_path_factory.getbasetemp() / "datasets"))
+def _same_start_for_every_test(monkeypatch, same_start):
+    same_start(monkeypatch)
 
 
 @pytest.fixture

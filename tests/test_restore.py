@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 from test_own_trouble import promise
 
@@ -43,10 +42,6 @@ NAMES = ["a.png", "sub folder/größe.png", "sub folder/a.png", "<img src=x oner
 def prepare(folder, monkeypatch):
     """Grey pictures of two sizes, a third of their pixels transparent; good ones; the truth; a network of seconds."""
     monkeypatch.chdir(folder)
-    monkeypatch.setenv("EMLIB_DATASETS", str(folder / "datasets"))
-    for name in ("EMLIB_PRESET", "EMLIB_DATA"):
-        monkeypatch.delenv(name, raising=False)
-    torch.manual_seed(0)
     rng = np.random.default_rng(0)
     for i, name in enumerate(NAMES):
         name = name.replace("/alert", "alert")
@@ -74,10 +69,11 @@ WORDS = ["restore", "broken", "--clean", "clean", "--out", "out", "--minutes", "
 
 
 @pytest.fixture(scope="module")
-def once(tmp_path_factory):
+def once(tmp_path_factory, same_start):
     """The folder that `WORDS` write, made once for all tests that begin with a finished one."""
     folder = tmp_path_factory.mktemp("once")
     with pytest.MonkeyPatch.context() as monkeypatch:
+        same_start(monkeypatch)
         prepare(folder, monkeypatch)
         assert main(WORDS) == 0
     return folder / "out"

@@ -99,9 +99,8 @@ def run(args: argparse.Namespace) -> int:
         plan = plan_minutes(p, args.minutes, there, timed_here(p, device), spent, begun=begun)
     print("\n".join(plan.lines()))
     sizes = plan.sizes(job.preset)
-    if (
-        find_operator(job.operator).hides and "cg_steps" in find_sampler(job.sampler).settings
-    ):  # others take no solver steps
+    solves = "cg_steps" in find_sampler(job.sampler).settings
+    if solves and find_operator(job.operator).hides:
         calls, steps = calls_and_steps(sizes.e_steps, job.noise_std)
         sizes = replace(sizes, e_steps=calls, cg_steps=steps)
     job = replace(job, preset=sizes)

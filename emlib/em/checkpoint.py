@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from emlib.em.identity import completed, differing, settings_in
+from emlib.em.identity import completed, settings_in
 from emlib.em.joined import CHECKSUM, checksum_of, read_joined, read_shard, write_joined
 from emlib.runtime.distributed import as_the_first, ranks, wait_for_all
 from emlib.runtime.files import atomic_file, json_text, sealed, write_json
@@ -124,8 +124,11 @@ class RunFolder:
         """
         settings = json.loads(json.dumps(settings))
         self._check_kinds()
-        if (found := self.settings()) and (keys := differing(found, settings, free)):
-            there, here = ({k: s.get(k) for k in keys} for s in (completed(found, settings), settings))
+        if not (found := self.settings()):
+            return
+        found = completed(found, settings)
+        if keys := [k for k in settings if found.get(k) != settings[k] and k not in free]:
+            there, here = ({k: s.get(k) for k in keys} for s in (found, settings))
             raise ValueError(
                 f"{self.path} holds a run with {there}, but this one has {here}; name another folder or delete it "
                 "(settings.json in it says so)"

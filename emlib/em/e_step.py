@@ -57,6 +57,11 @@ def _agreed(sampler: Sampler) -> Sampler:
     return functools.partial(sampler.func, *sampler.args, **{**sampler.keywords, "scale": scale})
 
 
+def _scale_of(sampler: Sampler) -> float | None:
+    """The guidance scale of a sampler that is a functools.partial with one."""
+    return getattr(sampler, "keywords", {}).get("scale")
+
+
 def _shards(
     keep: RunFolder,
     prior: Eps,
@@ -88,7 +93,7 @@ def _shards(
                 yield Progress(k, "E-step", ready, mine, images=world)
     distributed.wait_for_all()
     if distributed.ranks().first:
-        scale = getattr(sampler, "keywords", {}).get("scale")  # of a functools.partial
+        scale = _scale_of(sampler)
         keep.join_shards(k, count, total, {"scale": scale, "pictures": total})
     distributed.wait_for_all()
     yield Progress(k, "E-step", mine, mine, images=world)
@@ -101,7 +106,7 @@ def _finite(
     try:
         yield from reconstruct(sampler, prior, schedule, part, settings.seed, f"e-step {k}", settings.e_batch)
     except NotFinite as error:
-        scale = getattr(sampler, "keywords", {}).get("scale")  # of a functools.partial
+        scale = _scale_of(sampler)
         causes = ["take float32 or bfloat16 for E-steps"] if settings.sampling.precision == "float16" else []
         causes += [] if scale is None else [f"a guidance scale below {scale:g}"]
         raise ValueError(

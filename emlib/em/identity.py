@@ -42,12 +42,6 @@ def completed(found: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
     return {**{k: v for k, v in LATER.items() if k in wanted}, **found, **inner}
 
 
-def differing(found: dict[str, Any], wanted: dict[str, Any], free: tuple[str, ...] = ()) -> list[str]:
-    """Settings of which a folder has another value than ``wanted``, other than those that are free to change."""
-    there = completed(found, wanted)
-    return [key for key in wanted if there.get(key) != wanted[key] and key not in free]
-
-
 def settings_in(file: Path, priors: Iterable[Path] = ()) -> dict[str, Any]:
     """Settings of the run that a folder holds; empty if it holds none.
 
