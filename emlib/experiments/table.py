@@ -53,8 +53,8 @@ def read_part(file: Path) -> dict[str, Any]:
         rows = part["rows"]
         if not (isinstance(rows, list) and rows and all(isinstance(row, dict) for row in rows)):
             raise ValueError("it has no rows")
-        if not (isinstance(part["task"], dict) and isinstance(part["commit"], str)):
-            raise ValueError("its task or its commit is missing")
+        if not (isinstance(part["task"], dict) and all(isinstance(part[name], str) for name in ("commit", "device"))):
+            raise ValueError("its task, its commit or its device is missing")
         if not all(isinstance(row.get("seconds"), (int, float)) for row in rows):
             raise ValueError("a row does not say its seconds")
     except (ValueError, KeyError) as error:
@@ -94,13 +94,14 @@ def gather(
     missing = [f"{method} (seed {seed})" for method, seed, file in files if not file.is_file()]
     if parts:
         task = {key: value for key, value in parts[0]["task"].items() if key != "seed"}
-        commits = sorted({part["commit"] for part in parts})
+        commits, devices = (sorted({part[name] for part in parts}) for name in ("commit", "device"))
         settings = {
             **asdict(experiment),
             **task,
             "sizes": asdict(sizes or experiment.sizes()),
             "solver": solver,
             "commits": commits,
+            "devices": devices,
             "missing": missing,
         }
         rows = [row for part in parts for row in part["rows"]]
