@@ -50,7 +50,6 @@ def test_every_script_is_tested_and_explained():
     others = (
         "lambda_rules",
         "sure_overfit",
-        "relearn",
         "drawing",
         "folding",
         "optimizers",
@@ -150,30 +149,6 @@ def test_sure_is_followed_on_what_it_was_trained_on_and_on_other_pictures(script
     assert "both at least 1" in capsys.readouterr().err
 
 
-def test_a_fresh_network_learns_from_the_last_e_step_alone(script, tmp_path, capsys, monkeypatch):
-    module, out, run = script("relearn"), tmp_path / "result.json", tmp_path / "em-toy"
-    run.mkdir()
-    (run / "settings.json").write_text("{}")
-    for k, grey in ((1, 0.9), (2, -0.5)):  # two E-steps, each of one grey
-        np.save(run / f"reconstructions_{k:02}.npy", np.full((24, 1, 28, 28), grey, dtype=np.float32))
-        emlib.save_unet(emlib.build_unet(emlib.preset("smoke").unet, k), run / f"prior_{k:02}.safetensors")
-    monkeypatch.setattr("emlib.metrics.alexnet.alexnet_missing", lambda: "")
-    monkeypatch.setattr(module.summary, "features_or_none", lambda real: real)
-    monkeypatch.setattr(module.summary, "with_floor", lambda x, crowd: {"mean": x.mean().item()})
-    learnt, real = [], module.trained_on
-    monkeypatch.setattr(module, "trained_on", lambda s, x, n: learnt.append((x, n)) or real(s, x, n))
-    words = ["--run", str(run), "--preset", "smoke", "--updates", "2", "--out", str(out)]
-    assert module.main(words) == 0
-    means = {row["pictures"]: row["mean"] for row in read_result(out)["rows"]}
-    assert list(means) == ["drawn by the last E-step", "drawn by EM's prior", "drawn by a fresh network"]
-    assert means["drawn by the last E-step"] == pytest.approx(-0.5)
-    assert means["drawn by EM's prior"] != means["drawn by a fresh network"]
-    ((pictures, updates),) = learnt
-    assert (pictures.unique().tolist(), updates) == ([-0.5], 2)
-    assert module.main(["--run", str(tmp_path / "nowhere")]) == 2
-    assert "nowhere" in capsys.readouterr().err
-
-
 def test_each_prior_is_drawn_from_in_each_way(script, tmp_path, capsys, monkeypatch):
     module, prior, out = script("drawing"), tmp_path / "prior.safetensors", tmp_path / "result.json"
     p = emlib.preset("smoke")
@@ -206,19 +181,23 @@ def test_each_prior_is_drawn_from_in_each_way(script, tmp_path, capsys, monkeypa
     assert "0" in capsys.readouterr().err
 
 
-def test_a_network_is_trained_for_each_way_to_fold(script, tmp_path, capsys, monkeypatch):
+def test_a_network_is_trained_for_each_way_to_fold_and_restores_with_either_solver(
+    script, tmp_path, capsys, monkeypatch
+):
     out, module = tmp_path / "result.json", script("folding")
     said = {"about": "A toy.", "preset": "smoke", "operator": "blur", "methods": ["observed"], "seeds": [0]}
     (tmp_path / "toy.json").write_text(json.dumps(said))
     priors, real = [], module.trained_on
     monkeypatch.setattr(module, "trained_on", lambda s, x, n: priors.append(real(s, x, n)) or priors[-1])
-    words = ["--experiment", str(tmp_path / "toy.json"), "--patches", "2", "1"]
+    words = ["--experiment", str(tmp_path / "toy.json")]
     assert module.main([*words, "--pictures", "4", "--out", str(out)]) == 0
-    rows = read_result(out)["rows"]
-    assert [row["network"] for row in rows] == ["none, the truth", "folded by 2", "folded by 1"]
-    assert [prior.cfg.patch for prior in priors] == [2, 1]
+    rows, p = read_result(out)["rows"], emlib.preset("smoke")
+    assert [(prior.cfg.patch, prior.cfg.refine) for prior in priors] == [(2, p.unet.refine), (2, 0), (1, 0)]
+    names = ["folded, two convolutions after", "folded", "not folded"]
+    ways = [(name, solver) for name in names for solver in ("plain", "preconditioned")]
+    assert [(row["network"], row["solver"]) for row in rows] == ways
     assert all(row["alternation"] > 0 for row in rows)
-    assert rows[1]["PSNR"] != rows[2]["PSNR"]
+    assert len({row["PSNR"] for row in rows}) == 6
     assert module.main([*words, "--pictures", "9"]) == 2
     assert "1 to 8" in capsys.readouterr().err
 
