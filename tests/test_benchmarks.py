@@ -57,6 +57,7 @@ def test_every_script_is_tested_and_explained():
         "restore_sets",
         "lab",
         "startup",
+        "tables",
     )
     assert {path.stem for path in FOLDER.glob("*.py")} == {*SCRIPTS, *others}
     readme = (FOLDER / "README.md").read_text()
@@ -315,3 +316,22 @@ def test_start_up_is_timed_in_processes_of_their_own(script, tmp_path):
     rows = read_result(out)["rows"]
     assert [row["way"] for row in rows] == ["import torch", "--help", "em --help", "a refused word", "a refused place"]
     assert all(row["processor seconds"] > 0 for row in rows)
+
+
+def test_missing_rows_of_tables_are_run_several_at_a_time(script, tmp_path, capsys):
+    module, out = script("tables"), tmp_path / "results"
+    words = ["table-embedded-mask:observed,classical", "--preset", "smoke", "--out", str(out)]
+    words += ["--folder", str(tmp_path / "runs"), "--processes", "2"]
+    assert module.main([*words, "--minutes", "0.0001"]) == 1
+    assert capsys.readouterr().out.count("not finished") == 2
+    assert module.main(words) == 0
+    said = capsys.readouterr().out
+    assert [f"table-embedded-mask, {method}, seed 0: done" in said for method in ("observed", "classical")] == [
+        True
+    ] * 2
+    record = read_result(out / "table-embedded-mask.json")
+    assert {row["method"] for row in record["rows"]} == {"observed", "classical"}
+    assert module.main([*words, "--minutes", "0.0001"]) == 0, "nothing is left to do"
+    for wrong, says in ((["table-embedded-mask:magic"], "magic"), ([*words, "--processes", "0"], "--processes 0")):
+        assert module.main(wrong) == 2
+        assert says in capsys.readouterr().err

@@ -14,7 +14,7 @@ from emlib.experiments import reports
 from emlib.experiments.methods import NAMES
 from emlib.experiments.paper_tables import TABLE_1
 from emlib.experiments.reports import FD, SETS, TASKS, best, lead
-from emlib.experiments.summary import over_seeds, score
+from emlib.experiments.summary import score
 from emlib.metrics import alternation
 
 TABLES = [(data, task) for data in SETS for task in TASKS]

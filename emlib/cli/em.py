@@ -142,7 +142,7 @@ def _show(
     plan: Plan | None,
 ) -> None:
     """A row for each iteration as it comes, and at the end the record and its picture."""
-    real = _features(task) if plan is None else None
+    real = _features(task, device) if plan is None else None
     observed = task.measurements.view()
     begin, step, shown = time.perf_counter(), None, {"truth": task.truth, "observed": observed}
     rows: list[dict[str, Any]] = [{"iteration": "observed", **summary.against_truth(observed, task.truth)}]
@@ -187,7 +187,7 @@ def _scores(
 
 def _crowd(job: Job, task: Task, step: Iteration, schedule: Schedule, device: str) -> dict[str, Any]:
     """What the last prior draws, against real pictures."""
-    real = summary.features_or_none(task.real[:CROWD])
+    real = summary.features_or_none(task.real[:CROWD], device)
     if real is None:
         return {}
     samples = draw_samples(step.prior, schedule, task, job.preset, job.settings.seed, device)
@@ -201,7 +201,7 @@ def _held_out(job: Job, task: Task, e_step: EStep, step: Iteration, schedule: Sc
     return summary.against_truth(torch.cat(list(drawn)), task.held_out_truth)
 
 
-def _features(task: Task) -> Tensor | None:
+def _features(task: Task, device: str) -> Tensor | None:
     if missing := alexnet.alexnet_missing():
         print(f"LPIPS and FD-AlexNet are left out: {missing}")
-    return summary.features_or_none(task.real)
+    return summary.features_or_none(task.real, device)

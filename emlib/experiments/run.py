@@ -68,7 +68,7 @@ def run_missing(
         other = fitted(load(here(experiment.other), size, channels).clean, size, channels)[: p.clean]
     if reason := alexnet.alexnet_missing():
         print(f"LPIPS and FD-AlexNet are left out: {reason}")
-    schedule, crowd = linear_schedule().to(device), summary.features_or_none(task.real[:CROWD])
+    schedule, crowd = linear_schedule().to(device), summary.features_or_none(task.real[:CROWD], device)
     for method in methods:
         file, work = kept / f"{method}.json", folder / method
         if file.is_file():

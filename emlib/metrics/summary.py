@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 
+import torch
 from torch import Tensor
 
 from emlib.metrics import alexnet
@@ -13,6 +14,9 @@ from emlib.metrics.image import psnr, ssim
 
 CROWD = 10_000
 """Real pictures that a Fréchet distance is taken to, at most."""
+
+FEW = 1000
+"""Real pictures on a GPU at a time; a multiple of what AlexNet sees at once, so that none is seen otherwise."""
 
 
 def against_truth(x: Tensor, truth: Tensor) -> dict[str, float]:
@@ -52,7 +56,7 @@ def against_real(samples: Tensor, real_features: Tensor | None) -> dict[str, flo
     if (few := min(len(samples), len(real_features))) <= real_features.shape[1]:
         warnings.warn(f"FD-AlexNet is left out: {few} pictures are too few for its 256 features", stacklevel=2)
         return {}
-    return {"FD-AlexNet": frechet_distance(alexnet_features(samples.cpu()), real_features)}
+    return {"FD-AlexNet": frechet_distance(alexnet_features(samples).cpu(), real_features)}
 
 
 def with_floor(samples: Tensor | None, real_features: Tensor | None) -> dict[str, float]:
@@ -69,6 +73,13 @@ def with_floor(samples: Tensor | None, real_features: Tensor | None) -> dict[str
     return {**against_real(samples, real_features), "n": n, "floor": floor}
 
 
-def features_or_none(real: Tensor) -> Tensor | None:
-    """AlexNet features of the real pictures, [N, 256]; None without it, as :func:`emlib.alexnet_missing` says."""
-    return None if alexnet.alexnet_missing() else alexnet_features(real)
+def features_or_none(real: Tensor, device: str = "cpu") -> Tensor | None:
+    """AlexNet features of the real pictures, [N, 256]; None without it, as :func:`emlib.alexnet_missing` says.
+
+    Args:
+        real: pictures, [N, C, H, W] on [-1, 1].
+        device: where they are seen, a few at a time.
+    """
+    if alexnet.alexnet_missing():
+        return None
+    return torch.cat([alexnet_features(part.to(device)).cpu() for part in real.split(FEW)])
