@@ -81,7 +81,7 @@ def test_every_method_of_a_table_runs_and_is_gathered(toy, name, ways):
         "ceiling": ["DPS", "MMPS"],
     }
     settings, listed = record(toy, name)["settings"], experiment.read_experiment(name).methods
-    assert record(toy, name)["command"] == f"python -m emlib experiment {name} --preset toy"
+    assert record(toy, name)["command"] == f"python -m emlib experiment {name} --preset toy --seeds 0 1"
     assert settings["missing"] == [f"{method} (seed 0)" for method in listed]
     assert settings["preset"] == "toy"
     for drawn in (f"{name}-toy.png", f"{name}-toy-samples.png"):
