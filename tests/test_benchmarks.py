@@ -12,7 +12,6 @@ import torch
 
 import emlib
 from emlib.own import plan as own_plan
-from emlib.planning import minutes, plan
 from emlib.planning.budgets import Budget, Speeds
 from emlib.runs.record import read_result
 
@@ -264,8 +263,7 @@ def test_a_part_that_is_cut_off_leaves_the_others(script, tmp_path, monkeypatch)
 
 def test_a_set_is_repaired_and_judged_by_the_truth(script, tmp_path, monkeypatch):
     tiny = Budget("small", emlib.UNetConfig(channels=(8, 16), groups=4), 8, 2e-3, 0, 2, 3)
-    for place in (minutes, plan, own_plan):
-        monkeypatch.setattr(place, "BUDGETS", (tiny,))
+    monkeypatch.setattr("emlib.planning.budgets.BUDGETS", (tiny,))
     monkeypatch.setattr(own_plan, "timed_here", lambda p, device: lambda budget: Speeds(0.1, 0.02, 1e-4))
     monkeypatch.setattr("emlib.runs.progress.clock", lambda: 0.0)
     out = tmp_path / "result.json"

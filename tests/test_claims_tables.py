@@ -286,8 +286,8 @@ def folding(measure: str) -> dict[tuple[str, str], float]:
 
 
 def test_network_and_solver_both_have_a_part_in_the_pattern():
-    """The two convolutions take most of it away, the preconditioned step more, and both together leave little. A network
-    that does not fold leaves none with either solver."""
+    """The two convolutions take most of it away, the preconditioned step more, and both together leave little. A
+    network that does not fold leaves none with either solver."""
     pattern, truth = folding("alternation"), run("folding")["settings"]["truth"]
     refined = "folded, two convolutions after"
     strong, convolved, solved, both = (
@@ -300,8 +300,8 @@ def test_network_and_solver_both_have_a_part_in_the_pattern():
 
 
 def test_not_to_fold_restores_better_by_one_to_two_decibels():
-    """... and restores better by one to two decibels. Not so with the convolutions: where the solver is good, this first
-    prior is no better for them in decibels."""
+    """... and restores better by one to two decibels. Not so with the convolutions: where the solver is good, this
+    first prior is no better for them in decibels."""
     found, folded = folding("PSNR"), ("folded", "folded, two convolutions after")
     gains = [found["not folded", s] - found[name, s] for s in ("plain", "preconditioned") for name in folded]
     assert 0.95 < min(gains) < max(gains) < 2

@@ -13,8 +13,7 @@ from safetensors.torch import load_file
 import emlib
 from emlib.cli import em as command
 from emlib.cli.main import main
-from emlib.planning import budgets, minutes
-from emlib.planning import plan as plans
+from emlib.planning import budgets
 from emlib.planning.budgets import BUDGETS, CARDS, Budget, Speeds, counted, timed_here
 from emlib.planning.minutes import FEWEST, LAST, SLACK, plan_minutes
 from emlib.planning.plan import PASSES
@@ -119,8 +118,7 @@ def test_a_processor_is_timed_where_that_is_quick_and_reckoned_where_not(monkeyp
 def quick_machine(toy_preset, monkeypatch):
     """The toy preset, whose smallest network is tiny; nothing is timed, a clock is the test's own."""
     tiny = Budget("small", emlib.UNetConfig(channels=(8, 16), groups=4), 4, 1e-3, 0, 2, 3)
-    for place in (minutes, plans):
-        monkeypatch.setattr(place, "BUDGETS", (tiny,))
+    monkeypatch.setattr(budgets, "BUDGETS", (tiny,))
     monkeypatch.setattr(command, "timed_here", lambda p, device: steady(0.05, 0.01, 1e-6))
     monkeypatch.setattr("emlib.runs.progress.clock", lambda: 0.0)
     return toy_preset
@@ -265,8 +263,7 @@ def test_words_that_do_not_go_together_are_refused(quick_machine, capsys):
 
 
 def test_a_dry_run_plans_for_a_card_that_is_not_here(quick_machine, monkeypatch, capsys):
-    for place in (minutes, plans):
-        monkeypatch.setattr(place, "BUDGETS", BUDGETS)
+    monkeypatch.setattr(budgets, "BUDGETS", BUDGETS)
     assert main(["em", "--preset", "colab", "--minutes", "9", "--dry-run", "--device", "T4"]) == 0
     assert "9 minutes: small network" in capsys.readouterr().out
     assert not Path("runs").exists()

@@ -17,7 +17,6 @@ from emlib.own import order
 from emlib.own import plan as own_plan
 from emlib.own import restore as module
 from emlib.own.outputs import scores
-from emlib.planning import minutes, plan
 from emlib.planning.budgets import Budget, Speeds
 from emlib.runtime.tensors import load_tensors, write_tensors
 
@@ -52,8 +51,7 @@ def prepare(folder, monkeypatch):
     for i in range(3):
         write(Path("clean"), f"{i}.png", picture(100 + i, 40, 40))
     tiny = Budget("small", emlib.UNetConfig(channels=(8, 16), groups=4), 8, 2e-3, 0, 2, 3)
-    for place in (minutes, plan, own_plan):
-        monkeypatch.setattr(place, "BUDGETS", (tiny,))
+    monkeypatch.setattr("emlib.planning.budgets.BUDGETS", (tiny,))
     monkeypatch.setattr(own_plan, "timed_here", lambda p, device: lambda budget: Speeds(0.2, 0.02, 1e-4))
     monkeypatch.setattr("emlib.runs.progress.clock", lambda: 0.0)
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from emlib.own.order import SIDES, Found, Order
 from emlib.own.repair import FINER, solver, squares
-from emlib.planning.budgets import BUDGETS, timed_here
+from emlib.planning import budgets
+from emlib.planning.budgets import timed_here
 from emlib.planning.minutes import plan_minutes
 from emlib.planning.plan import Plan, plan_in
 from emlib.runs.presets import Preset, preset
@@ -87,12 +88,12 @@ def make_plan(order: Order, found: Found, device: str, begin: float) -> OwnPlan:
     timed = cache(timed_here(base(side, channels, 1, 1), device))
     # every picture, and those that judge once more
     down, across = found.frame.border
-    whole = squares([(h + down, w + across) for h, w in found.sizes], side, BUDGETS[-1].unet.stride)
-    calls, steps = solver(found.frame, found.noise_std, FINER * BUDGETS[-1].e_steps)
+    whole = squares([(h + down, w + across) for h, w in found.sizes], side, budgets.BUDGETS[-1].unet.stride)
+    calls, steps = solver(found.frame, found.noise_std, FINER * budgets.BUDGETS[-1].e_steps)
     # passes of a draw, as many backward as the solver has steps, for those of an E-step
-    whole *= calls * (1 + steps) / (2 * BUDGETS[-1].e_steps)
+    whole *= calls * (1 + steps) / (2 * budgets.BUDGETS[-1].e_steps)
     whole *= 1 + min(JUDGED, len(found.y)) / len(found.y)
-    affordable = int(SHARE * 60 * order.minutes / (whole * timed(BUDGETS[-1]).picture))
+    affordable = int(SHARE * 60 * order.minutes / (whole * timed(budgets.BUDGETS[-1]).picture))
     draws = order.draws or min(DRAWS[-1], max(DRAWS[0], affordable // 2 * 2))
     p = base(side, channels, max(clean, 1), round(whole * draws))
     iterations = None if order.start == "gaussian" else ITERATIONS

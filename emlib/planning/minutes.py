@@ -18,7 +18,8 @@ from emlib.data.datasets import part_sizes
 from emlib.data.decode import datasets_dir, pictures_below
 from emlib.data.sources import celeba_files
 from emlib.metrics.summary import CROWD
-from emlib.planning.budgets import BUDGETS, Budget, Speeds
+from emlib.planning import budgets
+from emlib.planning.budgets import Budget, Speeds
 from emlib.planning.checks import FACES, KNOWN
 from emlib.planning.plan import PASSES, Plan
 from emlib.runs.presets import Preset
@@ -65,10 +66,12 @@ def plan_minutes(
     """
     if not 0 < minutes <= LONGEST:
         raise ValueError(f"--minutes takes a number above 0, got {minutes}; up to {LONGEST:,}, which are two years")
-    rows = [replace(budget, iterations=iterations or budget.iterations) for budget in BUDGETS]
+    rows = [replace(budget, iterations=iterations or budget.iterations) for budget in budgets.BUDGETS]
     fitting = [budget for budget in rows if not p.size % budget.unet.stride]
     if not fitting:
-        raise ValueError(f"pictures of {p.size} pixels fit no network; take a multiple of {BUDGETS[-1].unet.stride}")
+        raise ValueError(
+            f"pictures of {p.size} pixels fit no network; take a multiple of {budgets.BUDGETS[-1].unet.stride}"
+        )
     begin = time.perf_counter()
     for budget in fitting:
         s = timed(budget)

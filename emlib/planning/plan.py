@@ -8,7 +8,8 @@ from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from emlib.planning.budgets import BUDGETS, Budget, speeds
+from emlib.planning import budgets
+from emlib.planning.budgets import Budget, speeds
 from emlib.posterior import GPU_BATCH
 from emlib.runs.presets import Preset
 from emlib.runtime.durations import short_duration
@@ -35,7 +36,7 @@ class Plan:
 
     Attributes:
         minutes: the time.
-        budget: name of the row of :data:`BUDGETS`.
+        budget: name of the row of :data:`emlib.planning.budgets.BUDGETS`.
         observations: broken pictures of an E-step.
         first, between, last: updates of the first prior, of an M-step and of the last one.
         samples: pictures drawn at the end for the Fréchet distance; 0 where time or pictures are too few for it.
@@ -58,7 +59,7 @@ class Plan:
         counts = (self.observations, self.first, self.between, self.last, self.samples, self.iterations or 0)
         if bad := [x for x in counts if not is_whole(x) or x < 0]:
             raise ValueError(f"a plan takes whole numbers of 0 or more, got {bad[0]!r:.80}")
-        if self.budget not in [budget.name for budget in BUDGETS]:
+        if self.budget not in [budget.name for budget in budgets.BUDGETS]:
             raise ValueError(f"unknown network {self.budget!r:.80}")
         if not isinstance(self.seconds, dict) or not {"scores"} <= self.seconds.keys():
             raise ValueError("a plan says how long each part takes, and this one does not")
@@ -67,8 +68,8 @@ class Plan:
 
     @property
     def row(self) -> Budget:
-        """The row of :data:`BUDGETS`, with the plan's iterations."""
-        row = next(budget for budget in BUDGETS if budget.name == self.budget)
+        """The row of :data:`emlib.planning.budgets.BUDGETS`, with the plan's iterations."""
+        row = next(budget for budget in budgets.BUDGETS if budget.name == self.budget)
         return replace(row, iterations=self.iterations or row.iterations)
 
     @property
