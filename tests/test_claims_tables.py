@@ -112,6 +112,12 @@ def test_diems_prior_draws_pictures_twice_as_far_from_real_ones():
     assert distance("embedded", "mask", "diem") > 2 * distance("embedded", "mask", "em-mmps")
 
 
+def test_on_noise_diem_is_all_but_level_with_em_from_fifty_clean_pictures():
+    """On noise ... it is all but level with EM from fifty clean pictures, in what it restores and in what it draws."""
+    assert 0 < lead(table("embedded", "noise"), "em-mmps", "diem") < 0.25
+    assert distance("embedded", "noise", "diem") == pytest.approx(distance("embedded", "noise", "em-mmps"), rel=0.05)
+
+
 def test_on_clothes_the_filter_is_far_behind_em_for_masks():
     """On clothes it is far behind EM for masks."""
     assert lead(table("embedded", "mask"), "em-mmps", "classical") > 2
