@@ -32,15 +32,18 @@ SOLVED = ("mmps-plain", "mmps")
 
 
 def networks(unet: UNetConfig) -> dict[str, UNetConfig]:
-    """A folded network with and without its convolutions on the unfolded picture, and one that folds nothing."""
-    return {
-        "folded, two convolutions after": unet,
-        "folded": replace(unet, refine=0),
-        "not folded": replace(unet, patch=1, refine=0),
-    }
+    """A network, the same without its convolutions on the unfolded picture, and one that folds nothing, by a label."""
+    found = (unet, replace(unet, refine=0), replace(unet, patch=1, refine=0))
+    return {label(each): each for each in found}
+
+
+def label(unet: UNetConfig) -> str:
+    """What a reader sees of a network."""
+    return ("not folded" if unet.patch == 1 else "folded") + (", two convolutions after" if unet.refine else "")
 
 
 def main(words: list[str] | None = None) -> int:
+    """Trains, restores, records; 2 if the experiment or the number of pictures makes no sense."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
         "--experiment", default="table-cifar10-blur", help="gives task and sizes (default: CIFAR-10, blur)"

@@ -3,18 +3,21 @@
     python benchmarks/tables.py recipe-cifar10-mask table-cifar10-noise:diem,ambient --minutes 9 --processes 8
 
 Names experiments, and methods of them; those that have no row yet are run, in this order, each a process of its own by
-``python -m emlib experiment``. What the clock stops goes on with the same command, so keep ``--folder``. Each row is
-where that command puts it: in ``--out`` lies NAME.json, and a file for each method in NAME/.
+``python -m emlib experiment``, and gathered when all have ended. What the clock stops begins anew with the same
+command, but for EM, which goes on; so keep ``--folder``. Each row is where that command puts it: in ``--out`` lies
+NAME.json, and a file for each method in NAME/. One run a folder at a time.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import shlex
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,17 +25,25 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # a lent machine has the folder, and nothing installed
 
 from emlib.experiments.config import check_methods, read_experiment  # noqa: E402
+from emlib.experiments.table import gather  # noqa: E402
+
+RESULTS, RUNS = Path("data/results"), Path("runs")
 
 
 class Row(NamedTuple):
-    """A method of an experiment, with a seed."""
+    """A method of an experiment, with a seed; the experiment by its name or its file's path."""
 
     experiment: str
     method: str
     seed: int
 
     def __str__(self) -> str:
-        return f"{self.experiment}, {self.method}, seed {self.seed}"
+        return f"{self.name}, {self.method}, seed {self.seed}"
+
+    @property
+    def name(self) -> str:
+        """Of the experiment."""
+        return Path(self.experiment).stem
 
 
 def options() -> argparse.ArgumentParser:
@@ -42,78 +53,100 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--seeds", type=int, nargs="+", help="(default: each experiment's)")
     parser.add_argument("--processes", type=int, default=4, help="at a time (default: %(default)s)")
     parser.add_argument("--minutes", type=float, default=60.0, help="after which all are stopped (default: 60)")
-    parser.add_argument("--preset", help="other sizes than the experiments'; then name another --out, too")
-    parser.add_argument("--out", type=Path, default=ROOT / "data" / "results", help="(default: data/results)")
-    parser.add_argument("--folder", type=Path, default=ROOT / "runs", help="for what is gone on with (default: runs)")
+    parser.add_argument("--preset", help="other sizes than the experiments'; with --out, since theirs are recorded")
+    parser.add_argument("--out", type=Path, help=f"folder of the tables (default: {RESULTS})")
+    parser.add_argument("--folder", type=Path, default=RUNS, help="for what EM goes on from (default: runs)")
     return parser
 
 
 def main(words: list[str] | None = None) -> int:
     """Runs what is missing; 1 if a row failed or time was too short for it, 2 if there is no such row."""
-    ends, args = time.monotonic(), options().parse_args(words)
-    ends += 60 * args.minutes
-    args.out, args.folder = args.out.resolve(), args.folder.resolve()
+    begin, args = time.monotonic(), options().parse_args(words)
     try:
-        missing = [row for row in wanted(args) if not file(args, row).is_file()]
-        if args.processes < 1 or args.minutes <= 0:
+        if args.processes < 1 or not args.minutes > 0:
             raise ValueError(f"--processes {args.processes} and --minutes {args.minutes:g} must be above 0")
+        if args.preset and not args.out:
+            raise ValueError("--preset makes another table than the recorded one; name a folder for it with --out")
+        rows = wanted(args)
     except (ValueError, FileNotFoundError) as error:
         print(f"tables: {error}", file=sys.stderr)
         return 2
-    logs = args.folder / "logs"
-    logs.mkdir(parents=True, exist_ok=True)
-    waiting, running = list(missing), dict[Row, subprocess.Popen[bytes]]()
-    while (waiting or running) and time.monotonic() < ends:
-        while waiting and len(running) < args.processes:
-            row = waiting.pop(0)
-            running[row] = start(args, row, logs)
-        time.sleep(0.1)
-        for row, process in list(running.items()):
-            if process.poll() is not None:
-                del running[row]
-                left = f"{(ends - time.monotonic()) / 60:.1f} minutes left"
-                print(f"{row}: {'done' if process.returncode == 0 else 'failed'}, {left}", flush=True)
-    for process in running.values():
-        process.kill()  # as at any time: what a run has finished is on disk, whole
-        process.wait()
-    lacking = [row for row in missing if not file(args, row).is_file()]
+    failed = run([row for row in rows if not file(args, row).is_file()], begin + 60 * args.minutes, args)
+    for name in dict.fromkeys(row.experiment for row in rows):
+        gathered(args, name, [row.seed for row in rows if row.experiment == name])
+    lacking = [row for row in rows if not file(args, row).is_file()]
     for row in lacking:
-        print(f"{row}: not finished; {log(logs, row)} says how far it came")
-    return 1 if lacking else 0
+        begun = log(args, row).is_file()
+        print(f"{row}: " + (f"not finished; {log(args, row)} says how far it came" if begun else "not begun"))
+    return 1 if lacking or failed else 0
 
 
-def wanted(args: argparse.Namespace) -> Iterator[Row]:
-    """The rows that the command line names, in its order."""
+def wanted(args: argparse.Namespace) -> list[Row]:
+    """The rows that the command line names, in its order, each once."""
+    rows = []
     for word in args.rows:
         name, _, methods = word.partition(":")
         experiment = read_experiment(name)
         chosen = tuple(methods.split(",")) if methods else experiment.methods
         check_methods(chosen)
-        for method in chosen:
-            for seed in args.seeds or experiment.seeds:
-                yield Row(name, method, seed)
+        rows += [Row(name, method, seed) for method in chosen for seed in args.seeds or experiment.seeds]
+    return list(dict.fromkeys(rows))
+
+
+def run(waiting: list[Row], ends: float, args: argparse.Namespace) -> list[Row]:
+    """Makes these rows, some at a time, until the clock stops them; those whose process failed."""
+    running, failed = dict[Row, subprocess.Popen[bytes]](), []
+    try:
+        while (waiting or running) and time.monotonic() < ends:
+            while waiting and len(running) < args.processes:
+                row = waiting.pop(0)
+                running[row] = start(args, row)
+            time.sleep(0.1)
+            for row in [row for row, process in running.items() if process.poll() is not None]:
+                well = running.pop(row).returncode == 0
+                failed += [] if well else [row]
+                left = f"{(ends - time.monotonic()) / 60:.1f} minutes left"
+                print(f"{row}: {'done' if well else 'failed'}, {left}", flush=True)
+    finally:
+        for process in running.values():
+            process.kill()  # as at any time: what a run has finished is on disk, whole
+            process.wait()
+    return failed
+
+
+def gathered(args: argparse.Namespace, name: str, seeds: list[int]) -> None:
+    """The table of all rows that there are: processes that end together each know only of those before."""
+    experiment = read_experiment(name)
+    listed = tuple(dict.fromkeys([*experiment.seeds, *seeds]))
+    words = ["python", "-m", "emlib", "experiment", name, *(["--preset", args.preset] if args.preset else [])]
+    words += ["--seeds", *map(str, listed)] if listed != experiment.seeds else []
+    experiment = replace(experiment, preset=args.preset or experiment.preset, seeds=listed)
+    kept = (args.out or RESULTS) / Path(name).stem
+    gather(experiment, kept.name, kept, kept.with_name(f"{kept.name}.json"), shlex.join(words))
 
 
 def file(args: argparse.Namespace, row: Row) -> Path:
     """Where a row is kept once it is finished."""
-    return Path(args.out / row.experiment / f"seed-{row.seed}" / f"{row.method}.json")
+    return Path((args.out or RESULTS) / row.name / f"seed-{row.seed}" / f"{row.method}.json")
 
 
-def log(logs: Path, row: Row) -> Path:
+def log(args: argparse.Namespace, row: Row) -> Path:
     """Where a row's process writes what it says."""
-    return logs / f"{row.experiment}-{row.method}-{row.seed}.txt"
+    return Path(args.folder / "logs" / f"{row.name}-{row.method}-{row.seed}.txt")
 
 
-def start(args: argparse.Namespace, row: Row, logs: Path) -> subprocess.Popen[bytes]:
+def start(args: argparse.Namespace, row: Row) -> subprocess.Popen[bytes]:
     """A process that makes a row, on one thread, so that several are not in each other's way."""
     words = ["-m", "emlib", "experiment", row.experiment, "--methods", row.method, "--seeds", str(row.seed)]
-    words += ["--out", str(args.out / f"{row.experiment}.json"), "--folder", str(args.folder / row.experiment)]
+    words += ["--out", str((args.out or RESULTS) / f"{row.name}.json"), "--folder", str(args.folder / row.name)]
     words += ["--preset", args.preset] if args.preset else []
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
     env = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
-    with log(logs, row).open("ab") as said:
-        return subprocess.Popen([sys.executable, *words], cwd=ROOT, env=env, stdout=said, stderr=said)
+    log(args, row).parent.mkdir(parents=True, exist_ok=True)
+    with log(args, row).open("ab") as said:
+        return subprocess.Popen([sys.executable, *words], env=env, stdout=said, stderr=said)
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # and its processes with it
     sys.exit(main())

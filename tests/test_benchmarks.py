@@ -316,20 +316,50 @@ def test_start_up_is_timed_in_processes_of_their_own(script, tmp_path):
     assert all(row["processor seconds"] > 0 for row in rows)
 
 
-def test_missing_rows_of_tables_are_run_several_at_a_time(script, tmp_path, capsys):
-    module, out = script("tables"), tmp_path / "results"
-    words = ["table-embedded-mask:observed,classical", "--preset", "smoke", "--out", str(out)]
-    words += ["--folder", str(tmp_path / "runs"), "--processes", "2"]
-    assert module.main([*words, "--minutes", "0.0001"]) == 1
-    assert capsys.readouterr().out.count("not finished") == 2
-    assert module.main(words) == 0
+@pytest.fixture
+def toy_table(script, tmp_path):
+    words = ["table-embedded-mask:observed,classical", "--preset", "smoke", "--processes", "2"]
+    return script("tables").main, [*words, "--out", str(tmp_path / "results"), "--folder", str(tmp_path / "runs")]
+
+
+def test_missing_rows_of_tables_are_run_several_at_a_time_and_gathered(toy_table, tmp_path, capsys):
+    main, words = toy_table
+    table = tmp_path / "results" / "table-embedded-mask.json"
+    assert main(["table-embedded-mask:observed", *words]) == 0, "one that is named twice is run once"
     said = capsys.readouterr().out
-    assert [f"table-embedded-mask, {method}, seed 0: done" in said for method in ("observed", "classical")] == [
-        True
-    ] * 2
-    record = read_result(out / "table-embedded-mask.json")
-    assert {row["method"] for row in record["rows"]} == {"observed", "classical"}
-    assert module.main([*words, "--minutes", "0.0001"]) == 0, "nothing is left to do"
-    for wrong, says in ((["table-embedded-mask:magic"], "magic"), ([*words, "--processes", "0"], "--processes 0")):
-        assert module.main(wrong) == 2
-        assert says in capsys.readouterr().err
+    assert [said.count(f"table-embedded-mask, {method}, seed 0: done") for method in ("observed", "classical")] == [
+        1,
+        1,
+    ]
+    rows = read_result(table)["rows"]
+    assert [row["method"] for row in rows] == ["observed", "classical"]
+    table.unlink()  # as if the last process had been killed before it could write it
+    assert main([*words, "--minutes", "0.0001"]) == 0, "nothing is left to run"
+    assert read_result(table)["rows"] == rows
+
+
+def test_rows_that_the_clock_stops_or_that_fail_are_named(toy_table, tmp_path, capsys):
+    main, words = toy_table
+    assert main([*words, "--minutes", "0.0001"]) == 1
+    assert capsys.readouterr().out.count("not finished") == 2
+    assert main([*words, "--minutes", "0.0001", "--processes", "1", "--folder", str(tmp_path / "other")]) == 1
+    said = capsys.readouterr().out
+    assert (said.count("not finished"), said.count("not begun")) == (1, 1)
+    (tmp_path / "in the way").write_text("a file")
+    assert main([*words, "--folder", str(tmp_path / "third"), "--out", str(tmp_path / "in the way" / "results")]) == 1
+    assert capsys.readouterr().out.count("failed") == 2
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        (["table-embedded-mask:magic"], "magic"),
+        (["no-such-table"], "no-such-table"),
+        (["table-embedded-mask", "--processes", "0"], "--processes 0"),
+        (["table-embedded-mask", "--minutes", "nan"], "--minutes nan"),
+        (["table-embedded-mask", "--preset", "smoke"], "--out"),
+    ],
+)
+def test_tables_refuses_rows_that_there_are_not(script, capsys, wrong, says):
+    assert script("tables").main(wrong) == 2
+    assert says in capsys.readouterr().err

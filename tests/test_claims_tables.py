@@ -10,12 +10,14 @@ from test_claims import redrawn, run
 from torch import Tensor
 
 import emlib
+from emlib.data import data_dir
 from emlib.experiments import reports
 from emlib.experiments.methods import NAMES
 from emlib.experiments.paper_tables import TABLE_1
 from emlib.experiments.reports import FD, SETS, TASKS, best, lead
 from emlib.experiments.summary import score
 from emlib.metrics import alternation
+from emlib.runtime.files import read_json
 
 TABLES = [(data, task) for data in SETS for task in TASKS]
 EMS = ("em-dps-paper", "em-mmps")
@@ -64,41 +66,43 @@ def test_all_had_the_same_chances(key):
 
 
 @pytest.mark.parametrize("key", TABLES, ids=" ".join)
-def test_em_with_dps_was_run_on_a_gpu_and_most_else_on_a_processor(key):
+def test_em_with_dps_was_run_on_a_gpu_and_all_else_on_a_processor(key):
     """Most on one thread of a shared processor a method, EM with DPS on a GPU."""
     devices = table(*key)["settings"]["devices"]
     assert [device.split(" ")[0] for device in devices] == ["CPU", "GPU"]
     on_gpu = {row["method"] for row in table(*key)["rows"] if row["method"].startswith("em-dps")}
     assert on_gpu == {"em-dps-paper", "em-dps-auto"}
-    assert all("threads" not in row for row in table(*key)["rows"] if row["method"] in on_gpu)
+    for method in {row["method"] for row in table(*key)["rows"]}:
+        part = read_json(data_dir() / "results" / f"table-{key[0]}-{key[1]}" / "seed-0" / f"{method}.json")
+        assert part["device"].startswith("GPU") == (method in on_gpu)
 
 
-def test_em_with_mmps_is_ahead_of_em_with_dps_by_one_and_a_third_to_eleven_and_a_half_decibels():
-    """EM with MMPS is ahead of EM with DPS and the paper's rule in every table, by one and a third to eleven and a
-    half decibels, and in the Fréchet distance."""
+def test_em_with_mmps_is_ahead_of_em_with_dps():
+    """EM with MMPS is ahead of EM with DPS and the paper's rule in every table, by 1.3 to 11.4 dB, and in the Fréchet
+    distance."""
     ahead = [lead(table(*key), "em-mmps", "em-dps-paper") for key in TABLES]
-    assert min(ahead) == pytest.approx(4 / 3, abs=0.05)
-    assert max(ahead) == pytest.approx(11.5, abs=0.15)
+    assert [f"{least:.1f}" for least in (min(ahead), max(ahead))] == ["1.3", "11.4"]
     assert all(distance(*key, "em-mmps") < distance(*key, "em-dps-paper") for key in TABLES)
 
 
 @pytest.mark.parametrize("data", SETS)
 def test_our_rule_mends_most_of_it_on_masks_and_half_on_noise(data):
-    """Our own rule for λ mends a part of that: most of it on masks, half of it on noise."""
+    """Our own rule for λ mends a part of that: most of it on masks, half of it on noise, next to nothing on blur."""
     parts = {
-        task: share(*(psnr(data, task, name) for name in ("em-dps-paper", "em-dps-auto", "em-mmps")))
-        for task in ("mask", "noise")
+        task: share(*(psnr(data, task, name) for name in ("em-dps-paper", "em-dps-auto", "em-mmps"))) for task in TASKS
     }
     assert 0.55 < parts["mask"] < 0.8
     assert 0.4 < parts["noise"] < 0.6
+    assert 0 < parts["blur"] < 0.03
 
 
 def test_our_rule_draws_better_pictures_than_mmps_on_masked_clothes():
-    """On masks our rule draws even better pictures than MMPS does on clothes, by a tenth in the Fréchet distance,
-    though it restores them worse."""
+    """On masked clothes EM with our rule even draws pictures a tenth nearer to real ones than EM with MMPS, though it
+    restores half a decibel less well."""
     ours, mmps = (distance("embedded", "mask", name) for name in ("em-dps-auto", "em-mmps"))
     assert 1 - ours / mmps == pytest.approx(0.1, abs=0.02)
-    assert psnr("embedded", "mask", "em-dps-auto") < psnr("embedded", "mask", "em-mmps") - 0.5
+    behind = psnr("embedded", "mask", "em-mmps") - psnr("embedded", "mask", "em-dps-auto")
+    assert behind == pytest.approx(0.5, abs=0.1)
 
 
 def test_without_a_clean_picture_diem_comes_within_a_decibel_on_masks():
@@ -141,18 +145,21 @@ def test_a_filter_undoes_blur_without_noise(data):
 
 @pytest.mark.parametrize("key", TABLES, ids=" ".join)
 def test_with_mmps_em_comes_further_than_with_dps_and_than_the_papers_runs(key):
-    """With MMPS EM comes ... of the way. The paper's runs come ... (figure). At least nine tenths of the way to a clean
-    prior, on masks and blur nearly all of it."""
+    """With MMPS EM comes ... of the way. The paper's runs come ... (figure). It comes some nine tenths of the way to a
+    clean prior on noisy clothes, nearly all of it elsewhere."""
     assert our_share(*key, "em-mmps") > max(our_share(*key, "em-dps-paper"), paper_share(key[1]))
-    assert round(our_share(*key, "em-mmps"), 1) >= 0.9
-    assert key[1] == "noise" or our_share(*key, "em-mmps") > 0.95
+    if key == ("embedded", "noise"):
+        assert our_share(*key, "em-mmps") == pytest.approx(0.9, abs=0.01)
+    else:
+        assert our_share(*key, "em-mmps") > 0.95
 
 
-@pytest.mark.parametrize("data", SETS)
-def test_with_dps_and_its_rule_ours_come_hardly_further_on_blur_and_less_far_on_noise(data):
-    """Ours with DPS and its rule come hardly further on blur, and less far on noise."""
-    assert our_share(data, "blur", "em-dps-paper") < paper_share("blur") + 0.05
-    assert our_share(data, "noise", "em-dps-paper") < paper_share("noise") - 0.3
+def test_with_dps_and_its_rule_ours_come_a_little_further_on_blurred_clothes_and_much_less_far_elsewhere():
+    """Ours with DPS and its rule come a little further on blurred clothes, and much less far on photographs and on
+    noise."""
+    assert 0 < our_share("embedded", "blur", "em-dps-paper") - paper_share("blur") < 0.05
+    assert our_share("cifar10", "blur", "em-dps-paper") < paper_share("blur") / 3
+    assert all(our_share(data, "noise", "em-dps-paper") < paper_share("noise") - 0.3 for data in SETS)
 
 
 @pytest.mark.parametrize("data", SETS)
@@ -167,16 +174,23 @@ def test_noise_has_another_psnr_in_the_paper(data):
 
 
 def test_the_changes_one_at_a_time():
-    """The solver is worth most, Muon some and a smaller distance, the clean pictures little; the same network, the same
-    number of updates."""
+    """On blur the solver is worth ... dB, Muon ... and a smaller distance, the clean pictures ... (table). One step
+    behind a preconditioner brings nearly eleven decibels more; Muon takes another sixth of the distance."""
     steps = run("recipe-embedded-blur")
     rows = [score(steps, name, "PSNR").mean for name in ("recipe-mmps", "recipe-solver", "recipe-muon")]
     rows.append(psnr("embedded", "blur", "em-mmps"))
     solver, muon, clean = (b - a for a, b in itertools.pairwise(rows))
-    assert solver > 10
+    assert solver == pytest.approx(10.85, abs=0.1)
     assert solver > 20 * muon > 20 * clean > 0
     before, after = (score(steps, name, FD).mean for name in ("recipe-solver", "recipe-muon"))
-    assert after < 0.9 * before
+    assert 1 - after / before == pytest.approx(1 / 6, abs=0.02)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_clean_pictures_take_a_twentieth_of_the_distance_or_a_little_more(task):
+    """The clean pictures, in each M-step a tenth of all, a twentieth or a little more."""
+    before = score(run(f"recipe-embedded-{task}"), "recipe-muon", FD).mean
+    assert 0.04 < 1 - distance("embedded", task, "em-mmps") / before < 0.09
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -201,7 +215,7 @@ def test_one_plain_step_is_no_better_than_dps():
 @pytest.mark.parametrize(("task", "dB", "third", "muon"), [("mask", 1.5, 1 / 3, 1 / 5), ("noise", 3.6, 2 / 3, 1 / 10)])
 def test_where_nothing_is_mixed_one_plain_step_is_all_of_the_solve(task, dB, third, muon):
     """On masks MMPS is worth a decibel and a half and a third of the distance; on noise three and a half decibels and
-    two thirds. Muon takes a fifth and a tenth of the distance that is left."""
+    two thirds. Muon takes another ... a fifth on masks and a tenth on noise."""
     steps = run(f"recipe-embedded-{task}")
     assert steps["settings"]["methods"] == ["recipe-paper", "recipe-mmps", "recipe-muon"]
     psnrs, fd = ([score(steps, f"recipe-{name}", m).mean for name in ("paper", "mmps", "muon")] for m in ("PSNR", FD))
@@ -263,18 +277,18 @@ def test_blurred_again_what_the_papers_rule_restores_is_nearer_to_the_truth_than
 
 
 def test_the_pattern_is_in_what_dps_restores_and_not_in_what_the_clean_prior_does_by_mmps():
-    """Real pictures have about 1, and so has what the clean prior restores by MMPS; what DPS restores has many times as
-    much."""
+    """Real pictures have about 1, and so has what the clean prior restores by MMPS; what EM restores by MMPS has twice
+    that, by DPS many times as much."""
     found = {name: alternation(x) for name, x in restored().items()}
     top = found[f"{NAMES['ceiling']}, MMPS"]
     assert 0.5 < found["truth"] < 1.5
     assert 0.5 < top < 1.5
-    assert found[NAMES["em-mmps"]] < 2.5
+    assert found[NAMES["em-mmps"]] == pytest.approx(2 * top, rel=0.1)
     assert found[NAMES["em-dps-paper"]] > 5 * top
 
 
-def test_the_pattern_is_drawn_too_by_each_a_little():
-    """The pattern is drawn, too, by each a little."""
+def test_the_pattern_is_drawn_too_by_the_clean_prior_as_well():
+    """The pattern is drawn, too, by the clean prior as well."""
     _, drawn = reports.pictures("table-cifar10-blur")
     dps, mmps, clean = (alternation(drawn[NAMES[method]]) for method in (*EMS, "ceiling"))
     assert 10 > dps > mmps > clean > 2
@@ -319,7 +333,8 @@ def test_not_to_fold_restores_better_by_one_to_two_decibels():
 
 @pytest.mark.parametrize("task", TASKS)
 def test_fresh_noise_turns_the_order_on_blur_and_mmps_is_ahead_on_every_task(task):
-    """By DDIM EM with MMPS is behind on blur; with fresh noise not. At the same cost it turned two orders here."""
+    """By DDIM EM with MMPS is behind on blur, and EM ahead of the clean prior on noise; with fresh noise neither. At
+    the same cost it turned two orders here."""
 
     def mmps_is_ahead(manner):
         dps, mmps = (redrawn()[f"table-embedded-{task}", method, manner] for method in EMS)
@@ -336,6 +351,14 @@ def test_by_ddim_ems_prior_from_noise_is_ahead_of_the_clean_one_and_with_fresh_n
         return em < clean
 
     assert [em_is_ahead(manner) for manner in (DDIM, FRESH, FRESH_50)] == [True, False, False]
+
+
+def test_one_of_the_seven_is_drawn_from_better_by_ddim():
+    """One of the seven, EM with MMPS on noise, is drawn from better by DDIM. Chapter 2: for most of the priors that
+    chapter 12 draws from, fresh noise is ahead."""
+    found = {key[:2] for key in redrawn() if key[0].startswith("table-")}
+    better = {prior for prior in found if redrawn()[(*prior, DDIM)] < redrawn()[(*prior, FRESH)]}
+    assert (len(found), better) == (7, {("table-embedded-noise", "em-mmps")})
 
 
 def test_by_ddim_the_pictures_of_all_are_too_bright_and_with_fresh_noise_less_so():
@@ -367,10 +390,19 @@ def test_sure_score_is_last_on_masked_clothes():
     assert psnr("embedded", "mask", "observed") + 2 < by_dps[0] < by_dps[1] - 2
 
 
-@pytest.mark.parametrize("data", SETS)
-def test_on_masks_the_papers_order_holds(data):
-    """The paper's order is confirmed on both sets, with its own rule."""
-    assert reports.order_holds(table(data, "mask"), TABLE_1["mask"])
+def test_on_masks_the_papers_order_holds():
+    """The paper's order is confirmed on clothes, with its own rule."""
+    assert {"sure-score", "ambient"} <= {row["method"] for row in table("embedded", "mask")["rows"]}
+    assert reports.order_holds(table("embedded", "mask"), TABLE_1["mask"])
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_on_cifar10_the_rivals_have_not_been_run(task):
+    """On CIFAR-10 SURE-Score, Ambient Diffusion, Noise2Self and DiEM have not been run; its records name them as
+    missing."""
+    said = table("cifar10", task)["settings"]
+    rivals = {"sure-score", "ambient", "noise2self", "diem"} & set(said["methods"])
+    assert {name.split(" ")[0] for name in said["missing"]} == rivals
 
 
 @pytest.mark.parametrize("data", SETS)
@@ -393,8 +425,9 @@ def test_by_fid_the_papers_priors_for_noise_and_blur_are_much_further_from_a_cle
 
 
 def test_on_noisy_faces_em_is_ahead_of_the_filter():
-    """EM starts from fifty photographs of five people, has 270 of 27 others, and restores eighty of eight people. EM is
-    ahead of the filter; a clean prior and the paper's rule have not been run on faces."""
+    """EM starts from fifty photographs of five people, has 270 of 27 others, blurred and noisy, and restores eighty of
+    eight people whom it has never met. EM is ... dB ahead of the filter. A clean prior and the paper's rule have not
+    been run on faces."""
     faces = run("table-faces-blur")
     sizes = faces["settings"]["sizes"]
     assert (sizes["clean"], sizes["observations"], sizes["held_out"]) == (50, 270, 80)

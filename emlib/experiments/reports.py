@@ -204,7 +204,6 @@ def dots(
     series: Mapping[str, Mapping[str, float]],
     names: Mapping[str, str],
     apart: float = 0.0,
-    least: float = -math.inf,
     **style: Any,
 ) -> list[Line2D]:
     """Series of percentages or dB as dots, one line of the picture for each name, the first on top.
@@ -214,23 +213,13 @@ def dots(
         series: label of a series -> its numbers by key, some of which may lack; the first series has stars.
         names: key -> what a reader sees of it, from top to bottom.
         apart: how far the series lie apart within a line, so that none hides another; lines are 1 apart.
-        least: percentages below are drawn here, with the number beside an arrow.
         style: of all dots, as :meth:`matplotlib.axes.Axes.plot` takes it.
     """
     drawn = []
     for i, ((label, values), marker) in enumerate(zip(series.items(), "*osDv^P"[: len(series)], strict=True)):
         here = [key for key in names if key in values]
         heights = [list(names).index(key) + apart * (i - (len(series) - 1) / 2) for key in here]
-        drawn += ax.plot([max(values[key], least) for key in here], heights, marker, label=label, **style)
-        for key, height in zip(here, heights, strict=True):
-            if values[key] < least:
-                beyond: dict[str, Any] = {
-                    "textcoords": "offset points",
-                    "va": "center",
-                    "fontsize": 8,
-                    "color": drawn[-1].get_color(),
-                }
-                ax.annotate(f"◂ −{-values[key]:.0f} %", (least, height), (8, 0), **beyond)
+        drawn += ax.plot([values[key] for key in here], heights, marker, label=label, **style)
     ax.set_yticks(range(len(names)), names.values())
     if not ax.yaxis_inverted():
         ax.invert_yaxis()

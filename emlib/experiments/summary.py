@@ -29,11 +29,6 @@ class Score:
         """Mean over the seeds."""
         return statistics.fmean(self.values)
 
-    @property
-    def spread(self) -> float:
-        """Greatest less least of the seeds; 0 for one seed."""
-        return max(self.values) - min(self.values)
-
 
 def over_seeds(record: Mapping[str, Any], measure: str) -> dict[tuple[str, str], Score]:
     """One measure of a recorded table, by (method, way to reconstruct), in the record's order.
