@@ -312,9 +312,9 @@ def test_with_the_same_sampler_sure_scores_prior_restores_a_little_less_well_tha
 
 
 def test_what_sure_scores_prior_draws_is_far_from_real_pictures():
-    """Chapter 9: "... and what it draws by itself is far from real pictures: it has learnt from means"."""
+    """Chapter 9: "... and what it draws by itself is more than twice as far from real pictures"."""
     sure, em = mean("noise", "sure-score", "MMPS", "FD-AlexNet"), mean("noise", "em-mmps", measure="FD-AlexNet")
-    assert sure > 3 * em
+    assert 2 * em < sure < 2.5 * em
 
 
 def test_neither_psnr_nor_lpips_shows_that_a_prior_of_means_is_too_smooth():
