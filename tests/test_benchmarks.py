@@ -317,7 +317,12 @@ def test_start_up_is_timed_in_processes_of_their_own(script, tmp_path):
 
 
 @pytest.fixture
-def toy_table(script, tmp_path):
+def toy_table(script, tmp_path, monkeypatch):
+    # pictures alone, so that no process takes the time to see thousands of them with AlexNet
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "fashion-mnist").symlink_to(emlib.data.data_dir() / "fashion-mnist")
+    for name in ("EMLIB_DATA", "TORCH_HOME"):
+        monkeypatch.setenv(name, str(tmp_path / "data"))
     words = ["table-embedded-mask:observed,classical", "--preset", "smoke", "--processes", "2"]
     return script("tables").main, [*words, "--out", str(tmp_path / "results"), "--folder", str(tmp_path / "runs")]
 
