@@ -11,21 +11,18 @@ NAME.json, and a file for each method in NAME/. One run a folder at a time.
 from __future__ import annotations
 
 import argparse
-import os
-import shlex
 import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))  # a lent machine has the folder, and nothing installed
+from gpu_minutes import environment  # first, for it finds the library where that is not installed
 
-from emlib.experiments.config import check_methods, read_experiment  # noqa: E402
-from emlib.experiments.table import gather  # noqa: E402
+from emlib.cli.experiment import whole_command
+from emlib.experiments.config import asked, check_methods, read_experiment
+from emlib.experiments.table import gather
 
 RESULTS, RUNS = Path("data/results"), Path("runs")
 
@@ -116,13 +113,11 @@ def run(waiting: list[Row], ends: float, args: argparse.Namespace) -> list[Row]:
 
 def gathered(args: argparse.Namespace, name: str, seeds: list[int]) -> None:
     """The table of all rows that there are: processes that end together each know only of those before."""
-    experiment = read_experiment(name)
-    listed = tuple(dict.fromkeys([*experiment.seeds, *seeds]))
-    words = ["python", "-m", "emlib", "experiment", name, *(["--preset", args.preset] if args.preset else [])]
-    words += ["--seeds", *map(str, listed)] if listed != experiment.seeds else []
-    experiment = replace(experiment, preset=args.preset or experiment.preset, seeds=listed)
-    kept = (args.out or RESULTS) / Path(name).stem
-    gather(experiment, kept.name, kept, kept.with_name(f"{kept.name}.json"), shlex.join(words))
+    own, kept = read_experiment(name), (args.out or RESULTS) / Path(name).stem
+    experiment, out = asked(own, args.preset, seeds), kept.with_name(f"{kept.name}.json")
+    given = argparse.Namespace(name=name, data=None, preset=args.preset, folder=None, out=args.out and out)
+    command = whole_command(given, experiment.seeds if experiment.seeds != own.seeds else ())
+    gather(experiment, kept.name, kept, out, command)
 
 
 def file(args: argparse.Namespace, row: Row) -> Path:
@@ -140,8 +135,7 @@ def start(args: argparse.Namespace, row: Row) -> subprocess.Popen[bytes]:
     words = ["-m", "emlib", "experiment", row.experiment, "--methods", row.method, "--seeds", str(row.seed)]
     words += ["--out", str((args.out or RESULTS) / f"{row.name}.json"), "--folder", str(args.folder / row.name)]
     words += ["--preset", args.preset] if args.preset else []
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
-    env = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+    env = {**environment(), "OMP_NUM_THREADS": "1"}
     log(args, row).parent.mkdir(parents=True, exist_ok=True)
     with log(args, row).open("ab") as said:
         return subprocess.Popen([sys.executable, *words], env=env, stdout=said, stderr=said)

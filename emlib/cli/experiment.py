@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 import shlex
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 
 from tqdm import tqdm
 
 from emlib.cli.words import Strangers, check_words, path_of
-from emlib.experiments.config import check_experiment, check_methods, here, read_experiment
+from emlib.experiments.config import asked, check_experiment, check_methods, here, read_experiment
 from emlib.experiments.methods import METHODS
 from emlib.experiments.run import run_missing
 from emlib.experiments.table import gather
@@ -41,21 +40,20 @@ def add_arguments(sub: argparse.ArgumentParser, strangers: Strangers) -> None:
 def run(args: argparse.Namespace) -> None:
     """Runs what has no file yet, then gathers all that have one."""
     check_words(args)
-    name, experiment = Path(args.name).stem, read_experiment(args.name)
-    methods, seeds = args.methods or experiment.methods, args.seeds or experiment.seeds
-    listed = tuple(dict.fromkeys([*experiment.seeds, *seeds]))
-    command = whole_command(args, listed if len(listed) > len(experiment.seeds) else ())
-    experiment = replace(experiment, preset=args.preset or experiment.preset, seeds=listed)
+    name, own = Path(args.name).stem, read_experiment(args.name)
+    methods, seeds = args.methods or own.methods, args.seeds or own.seeds
+    experiment = asked(own, args.preset, seeds)
+    command = whole_command(args, experiment.seeds if experiment.seeds != own.seeds else ())
     check_methods(methods)
     check_experiment(experiment)
     data = args.data or here(experiment.sizes().data)
     # other sizes are another table, which must not mix with the recorded one
-    own = Path("data") / "results" / name if args.preset is None else Path("runs") / f"{name}-{args.preset}"
-    out = args.out or own.with_name(f"{own.name}.json")
-    folder, kept = args.folder or Path("runs") / own.name, out.with_suffix("")
+    place = Path("data") / "results" / name if args.preset is None else Path("runs") / f"{name}-{args.preset}"
+    out = args.out or place.with_name(f"{place.name}.json")
+    folder, kept = args.folder or Path("runs") / place.name, out.with_suffix("")
     try_result(out, name, ".png", "-samples.png")
-    for place in (kept, folder):
-        try_folder(place)
+    for each in (kept, folder):
+        try_folder(each)
     for seed in seeds:
         part = f"seed-{seed}"
         for rows in run_missing(experiment, methods, seed, folder / part, kept / part, data):

@@ -138,6 +138,12 @@ def read_experiment(name: str) -> Experiment:
         raise ValueError(f"{found} is no experiment: {error}") from None
 
 
+def asked(experiment: Experiment, preset: str | None = None, seeds: Iterable[int] = ()) -> Experiment:
+    """An experiment at another preset, where one is named, and with these seeds beside its own."""
+    listed = tuple(dict.fromkeys([*experiment.seeds, *seeds]))
+    return replace(experiment, preset=preset or experiment.preset, seeds=listed)
+
+
 def here(data: str) -> str:
     """CIFAR-10 or CelebA, or what ``EMLIB_PICTURES`` names in its place; the other sets as they are."""
     return data if data in ("embedded", "faces") else os.environ.get("EMLIB_PICTURES") or data
