@@ -46,7 +46,7 @@ export EMLIB_STATIC := 1
 PARALLEL := -n $(WORKERS) --maxprocesses 4
 ALONE := OMP_NUM_THREADS=1 EMLIB_PRESET=smoke
 
-.PHONY: book test setup site slides times notebook notebooks results reproduce validate audit lock serve check-links lint unit coverage nbval site-tests faults clean distclean help
+.PHONY: book test setup site slides times notebook notebooks results reproduce validate audit lock serve check-links lint unit coverage nbval fresh site-tests faults clean distclean help
 .DEFAULT_GOAL := help
 
 help: ## lists these commands
@@ -83,6 +83,8 @@ $(FRESH): $(LIBRARY) $(READY)
 	@rm -rf $(CACHE)
 	@mkdir -p $(CACHE)
 	@touch $@
+
+fresh: $(FRESH)
 
 # The stamp bears the time at which the build began: what is edited meanwhile is newer.
 $(BUILT): $(PAGES) $(FRESH) | $(NOTEBOOKS)
@@ -168,14 +170,17 @@ unit: $(READY) ## tests of the library and of the project's frame
 coverage: $(READY) ## the unit tests once more, and whether they run at least 90 % of the library's lines
 	@$(ALONE) $(PY) -m pytest tests -q --ignore=tests/site $(PARALLEL) --cov --cov-report=term:skip-covered --cov-fail-under=90
 
+# What the notebooks put out is kept for the site at the same preset, which then has no chapter to run.
 nbval: $(READY) ## runs every notebook at preset smoke
 	@echo "== Running every notebook at preset smoke (nbval)"
-	@$(ALONE) $(PY) -m pytest -q --nbval-lax --nbval-current-env --nbval-cell-timeout=1800 book/ $(PARALLEL) --dist loadfile
+	@$(MAKE) --no-print-directory EMLIB_PRESET=smoke fresh
+	@$(ALONE) PYTHONPATH=tests $(PY) -m pytest -p keep_outputs --keep-outputs _build/smoke/_build/.jupyter_cache \
+	  -q --nbval-lax --nbval-current-env --nbval-cell-timeout=1800 book/ $(PARALLEL) --dist loadfile
 
 site-tests: $(READY) ## builds the site at preset smoke and tests its pages
 	@echo "== The site, built at preset smoke, and its tests"
 	@$(MAKE) --no-print-directory EMLIB_PRESET=smoke site
-	@EMLIB_SITE=_build/smoke/_build/html $(PY) -m pytest tests/site -q $(PARALLEL) --dist loadgroup
+	@EMLIB_SITE=_build/smoke/_build/html $(PY) -m pytest tests/site -q $(PARALLEL)
 
 faults: $(READY) ## kills, damages and starves runs, and tries bad command lines, by the thousand; hours: make faults COUNT=9
 	@$(ALONE) $(PY) tests/faults --count $(COUNT) --fuzz $(FUZZ)

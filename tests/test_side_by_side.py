@@ -1,7 +1,11 @@
 """Chapters executed side by side: into the cache, once each, and what fails is named."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
+import jupytext
 import side_by_side
 from jupyter_cache import get_cache
 from myst_nb.core.read import read_myst_markdown_notebook
@@ -42,6 +46,37 @@ def test_each_chapter_is_run_once_and_found_by_the_book(tmp_path, capfd):
     chapter(files[0], note.format("again"))
     assert side_by_side.main(words) == 0
     assert sorted((tmp_path / "log").read_text().split()) == ["01_one", "08_two", "again"]
+
+
+def test_what_nbval_has_run_is_not_run_again(tmp_path):
+    """One notebook passes and is kept with its outputs; one fails, and is left for the site to run."""
+    note = "import pathlib\nwith pathlib.Path('log').open('a') as file:\n    print({!r}, file=file)\nprint('said')\n{}"
+    ends = {"01_one": "6 * 7", "02_two": "0 / 0"}
+    files = [chapter(tmp_path / f"{name}.md", note.format(name, last)) for name, last in ends.items()]
+    for file in files:
+        jupytext.write(jupytext.read(file), file.with_suffix(".ipynb"))
+    tests = Path(__file__).parent
+    words = [
+        "-p",
+        "keep_outputs",
+        "--keep-outputs",
+        str(tmp_path / "cache"),
+        "-p",
+        "no:cacheprovider",
+        "-c",
+        os.devnull,
+    ]
+    words += ["--nbval-lax", "--nbval-current-env", str(tmp_path)]
+    env = {**os.environ, "PYTHONPATH": str(tests)}
+    assert subprocess.run([sys.executable, "-m", "pytest", "-q", *words], cwd=tmp_path, env=env).returncode == 1
+    assert sorted((tmp_path / "log").read_text().split()) == ["01_one", "02_two"]
+    cache = get_cache(str(tmp_path / "cache"))
+    kept = cache.match_cache_notebook(read_myst_markdown_notebook(files[0].read_text()))
+    (cell,) = cache.get_cache_bundle(kept.pk).nb.cells
+    assert cell.outputs[0].text == "said\n"
+    assert cell.outputs[1].data["text/plain"] == "42"
+    assert side_by_side.main([str(tmp_path / "cache"), *map(str, files), "--at-once", "1"]) == 1
+    assert sorted((tmp_path / "log").read_text().split()) == ["01_one", "02_two", "02_two"]
 
 
 def test_a_chapter_that_fails_is_named_with_its_error(tmp_path, capfd):

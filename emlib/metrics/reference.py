@@ -1,4 +1,4 @@
-r"""Fréchet distances to a set of real pictures: which can be had, and the real pictures' statistics, kept on disk."""
+r"""Fréchet distances to a set of real pictures: which can be had, and what is known of the real ones, kept on disk."""
 
 from __future__ import annotations
 
@@ -18,10 +18,16 @@ from emlib.data.decode import datasets_dir
 from emlib.data.pixels import from_pixels, to_pixels
 from emlib.metrics import alexnet, fid
 from emlib.metrics.frechet import Statistics, distance, merged, statistics
-from emlib.runtime.tensors import read_tensors, write_tensors
+from emlib.runtime.tensors import checksum, read_tensors, usable, write_tensors
 
 BATCH = 128
 """Pictures that a network of features sees at a time."""
+
+FEW = 1000
+"""Real pictures on a GPU at a time; a multiple of what AlexNet sees at once, so that none is seen otherwise."""
+
+KEPT = 1000
+"""Pictures from which on their features are kept on disk; those of fewer take a second."""
 
 
 @dataclass(frozen=True)
@@ -130,11 +136,37 @@ def real_statistics(feature: Feature, data: Split, first: int, last: int, device
     name = f"real pictures {first}-{last}"
     found = _statistics(feature, _pixels(data, first, last), last - first, name, device)
     tensors = {"n": torch.tensor(found.n), "mean": found.mean, "scatter": found.scatter}
-    try:
-        write_tensors(path, tensors, {"statistics": json.dumps(about)})
-    except OSError as error:  # a full or read-only folder of data sets loses nothing but time
-        warnings.warn(f"statistics of the real pictures were not kept for the next time: {error}", stacklevel=2)
+    _keep(path, tensors, "statistics", about)
     return found
+
+
+def real_features(real: Tensor, device: str = "cpu") -> Tensor:
+    """AlexNet's features of pictures [N, C, H, W] on [-1, 1], [N, 256]; of many from the file that keeps them.
+
+    The file is named after the pictures' own checksum, AlexNet's weights and the kind of device, which may round
+    otherwise. A damaged one is made anew, with a warning.
+    """
+    if len(real) < KEPT:
+        return _alexnet(real, device)
+    about = {"pictures": checksum({"real": real}, {}), "network": alexnet.alexnet_name(), "device": device.split(":")[0]}
+    path = kept_in() / f"{about['pictures'][:16]}-{about['network']}-features-{about['device']}.safetensors"
+    known = usable(path, "so AlexNet looks at the real pictures again").get("features")
+    if known is None or known.shape != (len(real), FEATURES["fd-alexnet"].size):
+        known = _alexnet(real, device)
+        _keep(path, {"features": known}, "features", about)
+    return known
+
+
+def _alexnet(real: Tensor, device: str) -> Tensor:
+    return torch.cat([alexnet.alexnet_features(part.to(device)).cpu() for part in real.split(FEW)])
+
+
+def _keep(path: Path, tensors: dict[str, Tensor], kind: str, about: dict[str, Any]) -> None:
+    """Writes what took its time; a full or read-only folder of data sets loses nothing else."""
+    try:
+        write_tensors(path, tensors, {kind: json.dumps(about)})
+    except OSError as error:
+        warnings.warn(f"{kind} of the real pictures were not kept for the next time: {error}", stacklevel=3)
 
 
 def kept_in() -> Path:

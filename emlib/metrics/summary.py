@@ -7,16 +7,13 @@ import warnings
 import torch
 from torch import Tensor
 
-from emlib.metrics import alexnet
+from emlib.metrics import alexnet, reference
 from emlib.metrics.alexnet import alexnet_features, lpips_distance
 from emlib.metrics.frechet import frechet_distance
 from emlib.metrics.image import psnr, ssim
 
 CROWD = 10_000
 """Real pictures that a Fréchet distance is taken to, at most."""
-
-FEW = 1000
-"""Real pictures on a GPU at a time; a multiple of what AlexNet sees at once, so that none is seen otherwise."""
 
 
 def against_truth(x: Tensor, truth: Tensor) -> dict[str, float]:
@@ -76,10 +73,10 @@ def with_floor(samples: Tensor | None, real_features: Tensor | None) -> dict[str
 def features_or_none(real: Tensor, device: str = "cpu") -> Tensor | None:
     """AlexNet features of the real pictures, [N, 256]; None without it, as :func:`emlib.alexnet_missing` says.
 
+    Those of a thousand pictures and more are kept beside the data sets, for the next time.
+
     Args:
         real: pictures, [N, C, H, W] on [-1, 1].
         device: where they are seen, a few at a time.
     """
-    if alexnet.alexnet_missing():
-        return None
-    return torch.cat([alexnet_features(part.to(device)).cpu() for part in real.split(FEW)])
+    return None if alexnet.alexnet_missing() else reference.real_features(real, device)

@@ -33,12 +33,6 @@ PAGES = [TOC["root"], *listed(TOC)]
 CHAPTERS = [page for page in PAGES if re.match(r"\d", page.rsplit("/", 1)[-1])]
 """Pages made from notebooks: their names begin with their number."""
 
-LIGHT, DARK = (
-    [pytest.param((page, theme), id=page, marks=pytest.mark.xdist_group(page)) for page in PAGES]
-    for theme in ("light", "dark")
-)
-"""Pages for the fixture ``loaded``; all tests of a page run in one process, one after another."""
-
 needs_site = pytest.mark.skipif(
     not (SITE / "index.html").is_file(), reason=f"no built site in {SITE}; `make site-tests` builds one"
 )

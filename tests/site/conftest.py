@@ -6,10 +6,22 @@ import shutil
 from dataclasses import dataclass, field
 
 import pytest
-from built import address
+from built import PAGES, address
 from patience import PATIENCE
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Where several processes share the tests, one has all tests of a page, which it opens once."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByPage(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return next((page for page in PAGES if f"[{page}]" in nodeid or f"[{page}-" in nodeid), nodeid)
+
+    return ByPage(config, log)
 
 
 @pytest.fixture(scope="session")
@@ -26,10 +38,10 @@ def browser():
 
 
 def opened(browser, where: str, theme: str, width: int, watch=None):
-    """An address in a window of its own."""
+    """An address in a window of its own, whose theme is the system's, as a new reader has it."""
     context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=theme)
     context.set_default_timeout(PATIENCE)
-    context.add_init_script(f"localStorage.setItem('mode', '{theme}'); localStorage.setItem('theme', '{theme}')")
+    context.add_init_script("localStorage.setItem('mode', 'auto')")
     tab = context.new_page()
     if watch is not None:
         watch(tab)
@@ -73,29 +85,37 @@ class Heard:
 
 @pytest.fixture(scope="session")
 def loaded(browser, request):
-    """A page of the book and a theme, opened once for all tests of them: (tab, what was heard)."""
-    page, theme = request.param
+    """A page of the book, opened once for all tests of it: (tab, what was heard)."""
     heard = Heard()
-    tab = opened(browser, address(page), theme, 1440, heard.listen)
+    tab = opened(browser, address(request.param), "light", 1440, heard.listen)
     tab.evaluate("window.openAtFirst = new Set(document.querySelectorAll('details[open]'))")
     yield tab, heard
     tab.context.close()
 
 
 @pytest.fixture
-def tab(loaded):
+def theme():
+    """What the reader's system prefers; a test may name another."""
+    return "light"
+
+
+@pytest.fixture
+def tab(loaded, theme):
     """The page as it was when it was opened, whatever the test before this one did to it."""
     tab, _ = loaded
     tab.set_viewport_size({"width": 1440, "height": 900})
-    tab.emulate_media(media="screen")
+    tab.emulate_media(media="screen", color_scheme=theme)
     tab.evaluate(
         """() => {
             window.dispatchEvent(new Event('afterprint'));
             for (const part of document.querySelectorAll('details')) part.open = window.openAtFirst.has(part);
+            for (const button of document.querySelectorAll('.emlib-lab-bench button'))
+                if (button.textContent.startsWith('Close')) button.click();
             for (const dial of document.querySelectorAll('.emlib-dial input')) {
                 dial.value = dial.defaultValue;
                 dial.dispatchEvent(new Event('input'));
             }
         }"""
     )
+    tab.wait_for_function("theme => document.documentElement.dataset.theme === theme", arg=theme)
     return tab

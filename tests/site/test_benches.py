@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from built import PAGES, address, needs_site, soup
+from built import PAGES, needs_site, soup
 from patience import until
 from PIL import Image
 from test_accessibility import AXE
@@ -230,22 +230,26 @@ LIVE = [page for page in PAGES if soup(page).select(".emlib-lab")] if needs_site
 
 
 @needs_site
-@pytest.mark.parametrize(("theme", "width"), [("light", 390), ("light", 820), ("dark", 1440)])
-@pytest.mark.parametrize("page", LIVE)
-def test_a_bench_in_the_book_fits_and_can_be_used_by_all(page, theme, width, open_tab):
-    tab = opened(open_tab(address(page), theme, width))
-    over = tab.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-    assert over <= 0, f"{over} pixels too wide"
+@pytest.mark.parametrize(("theme", "widths"), [("light", (390, 820)), ("dark", (1440,))])
+@pytest.mark.parametrize("loaded", LIVE, indirect=True)
+def test_a_bench_in_the_book_fits_and_can_be_used_by_all(tab, theme, widths):
+    tab.set_viewport_size({"width": widths[0], "height": 900})
+    opened(tab)
     tab.evaluate(AXE.read_text(encoding="utf-8"))
-    found = tab.evaluate("() => axe.run('.emlib-lab', { resultTypes: ['violations'] })")["violations"]
-    serious = [rule for rule in found if rule["impact"] in ("serious", "critical")]
-    assert [f"{rule['id']}: {node['failureSummary']}" for rule in serious for node in rule["nodes"]] == []
+    for width in widths:
+        tab.set_viewport_size({"width": width, "height": 900})
+        over = tab.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        assert over <= 0, f"{over} pixels too wide in a window of {width}"
+        found = tab.evaluate("() => axe.run('.emlib-lab', { resultTypes: ['violations'], preload: false })")
+        serious = [rule for rule in found["violations"] if rule["impact"] in ("serious", "critical")]
+        assert [f"{rule['id']}: {node['failureSummary']}" for rule in serious for node in rule["nodes"]] == []
 
 
 @needs_site
-@pytest.mark.parametrize("page", LIVE)
-def test_a_bench_is_not_printed_and_its_still_picture_is(page, open_tab):
-    tab = opened(open_tab(address(page), width=680))
+@pytest.mark.parametrize("loaded", LIVE, indirect=True)
+def test_a_bench_is_not_printed_and_its_still_picture_is(tab):
+    tab.set_viewport_size({"width": 680, "height": 900})
+    opened(tab)
     tab.emulate_media(media="print")
     assert not tab.locator(".emlib-lab-bench").is_visible()
     assert tab.locator(".emlib-lab-still img").first.is_visible()

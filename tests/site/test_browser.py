@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from built import DARK, LIGHT, PAGES, address, needs_site
+from built import PAGES, address, needs_site
 
 from emlib import viz
 
@@ -12,7 +12,7 @@ WIDTHS = (390, 820, 1440)
 
 
 @needs_site
-@pytest.mark.parametrize("loaded", LIGHT, indirect=True)
+@pytest.mark.parametrize("loaded", PAGES, indirect=True)
 def test_page_works_without_a_network(tab, loaded):
     _, heard = loaded
     tab.wait_for_load_state("networkidle")
@@ -57,7 +57,7 @@ def test_what_slipped_into_a_page_can_neither_fetch_nor_send(open_tab):
 
 
 @needs_site
-@pytest.mark.parametrize("loaded", LIGHT, indirect=True)
+@pytest.mark.parametrize("loaded", PAGES, indirect=True)
 def test_page_fits_into_its_window(tab):
     for width in WIDTHS:
         tab.set_viewport_size({"width": width, "height": 900})
@@ -70,7 +70,7 @@ def test_page_fits_into_its_window(tab):
 
 
 @needs_site
-@pytest.mark.parametrize("loaded", LIGHT, indirect=True)
+@pytest.mark.parametrize("loaded", PAGES, indirect=True)
 def test_a_phone_shows_equations_whole_and_stacked_figures(tab):
     tab.set_viewport_size({"width": 390, "height": 900})
     settle(tab)
@@ -85,9 +85,9 @@ def test_a_phone_shows_equations_whole_and_stacked_figures(tab):
 
 
 @needs_site
-@pytest.mark.parametrize("loaded", [*LIGHT, *DARK], indirect=True)
-def test_no_figure_is_a_slab_on_a_dark_page(tab):
-    theme = tab.evaluate("document.documentElement.dataset.theme")
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("loaded", PAGES, indirect=True)
+def test_no_figure_is_a_slab_on_a_dark_page(tab, theme):
     grounds = tab.locator(".emlib-drawn, .emlib-sheet").evaluate_all(
         "all => all.map(one => getComputedStyle(one).backgroundColor)"
     )
@@ -99,7 +99,7 @@ def test_no_figure_is_a_slab_on_a_dark_page(tab):
 
 
 @needs_site
-@pytest.mark.parametrize("loaded", LIGHT, indirect=True)
+@pytest.mark.parametrize("loaded", PAGES, indirect=True)
 def test_sliders_are_as_wide_as_their_pictures(tab):
     for figure in tab.locator(".emlib-frames").all():
         picture = figure.locator(".emlib-frame:not([hidden]) img").first.bounding_box()["width"]
@@ -150,7 +150,7 @@ def test_the_front_page_works_without_scripts(browser):
 
 
 @needs_site
-@pytest.mark.parametrize("loaded", LIGHT, indirect=True)
+@pytest.mark.parametrize("loaded", PAGES, indirect=True)
 def test_page_can_be_printed(tab):
     tab.set_viewport_size({"width": 680, "height": 900})  # the width of A4 between its margins
     tab.emulate_media(media="print")
