@@ -1,6 +1,7 @@
 """What several test files share: tiny networks and a prior whose every answer is known in closed form."""
 
 import importlib
+import os
 from dataclasses import replace
 
 import matplotlib
@@ -21,8 +22,10 @@ def same_start(tmp_path_factory):
         torch.manual_seed(0)
         for name in ("EMLIB_PRESET", "EMLIB_DATA"):
             monkeypatch.delenv(name, raising=False)
-        # nobody's own cache is read or written
-        monkeypatch.setenv("EMLIB_DATASETS", str(tmp_path_factory.getbasetemp() / "datasets"))
+        # nobody's own cache is read or written; processes that share the tests share one, as chapters do
+        base = tmp_path_factory.getbasetemp()
+        base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+        monkeypatch.setenv("EMLIB_DATASETS", str(base / "datasets"))
 
     return begin
 

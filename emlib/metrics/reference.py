@@ -148,8 +148,9 @@ def real_features(real: Tensor, device: str = "cpu") -> Tensor:
     """
     if len(real) < KEPT:
         return _alexnet(real, device)
-    about = {"pictures": checksum({"real": real}, {}), "network": alexnet.alexnet_name(), "device": device.split(":")[0]}
-    path = kept_in() / f"{about['pictures'][:16]}-{about['network']}-features-{about['device']}.safetensors"
+    pictures, network, kind = checksum({"real": real}, {}), alexnet.alexnet_name(), device.split(":")[0]
+    about = {"pictures": pictures, "network": network, "device": kind}
+    path = kept_in() / f"{pictures[:16]}-{network}-features-{kind}.safetensors"
     known = usable(path, "so AlexNet looks at the real pictures again").get("features")
     if known is None or known.shape != (len(real), FEATURES["fd-alexnet"].size):
         known = _alexnet(real, device)
