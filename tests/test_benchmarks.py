@@ -51,6 +51,7 @@ def test_every_script_is_tested_and_explained():
         "sure_overfit",
         "drawing",
         "folding",
+        "solvers",
         "optimizers",
         "gpu_minutes",
         "restore_sets",
@@ -61,6 +62,23 @@ def test_every_script_is_tested_and_explained():
     assert {path.stem for path in FOLDER.glob("*.py")} == {*SCRIPTS, *others}
     readme = (FOLDER / "README.md").read_text()
     assert [name for name in (*SCRIPTS, *others) if f"`python benchmarks/{name}.py`" not in readme] == []
+
+
+def test_each_solver_restores_with_and_without_noise(script, tmp_path, capsys):
+    said = {"about": "A toy.", "preset": "smoke", "operator": "blur", "methods": ["observed"], "seeds": [0]}
+    (tmp_path / "toy.json").write_text(json.dumps(said))
+    out, words = tmp_path / "result.json", ["--experiment", str(tmp_path / "toy.json")]
+    assert script("solvers").main([*words, "--quick", "--out", str(out)]) == 0
+    rows = read_result(out)["rows"]
+    ways = [("plain", n) for n in (1, 2, 4, 8)] + [("preconditioned", n) for n in (1, 2, 4)]
+    assert [(row["noise_std"], row["solver"], row["steps"]) for row in rows] == [
+        (s, *way) for s in (0.0, 0.05) for way in ways
+    ]
+    assert all(row["ratio"] == 1 for row in rows if ways.index((row["solver"], row["steps"])) == 4)
+    assert len({row["PSNR"] for row in rows}) == len(rows)
+    assert len(capsys.readouterr().out.splitlines()) == len(rows)
+    assert script("solvers").main([*words, "--pictures", "0"]) == 2
+    assert "--pictures is 0, but 1 to 8 are held out" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", SCRIPTS)

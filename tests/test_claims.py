@@ -180,7 +180,7 @@ def em_fresh() -> float:
 
 def iterations() -> dict[int, float]:
     """The distance after each iteration of EM."""
-    return reports.indexed(run("em-mask-pocket")["rows"], FD, "iteration")
+    return reports.indexed(run("em-mask-before")["rows"], FD, "iteration")
 
 
 def test_ems_distance_falls_with_each_iteration():
@@ -266,7 +266,7 @@ def test_ems_prior_is_worth_fewer_whole_pictures_than_it_has_seen_pixels_for():
 
 def test_the_run_with_more_iterations_restores_as_well_as_a_prior_from_all():
     """The run with more iterations restores as well as a prior from all 8,500."""
-    held_out = reports.indexed(run("em-mask-pocket")["rows"], "PSNR", "iteration")["held out"]
+    held_out = reports.indexed(run("em-mask-before")["rows"], "PSNR", "iteration")["held out"]
     assert len(real()) == 8500
     assert max(iterations()) > 3
     assert held_out > by_count("PSNR")[8500]
