@@ -55,7 +55,7 @@ def main(words: list[str] | None = None) -> int:
     """Runs the parts; 1 if one of them failed, and the others have run all the same."""
     begin, args = time.perf_counter(), options().parse_args(words)
     if args.quick:
-        args.minutes, args.preset, args.data, args.samples = 60.0, "smoke", None, 300
+        args.minutes, args.preset, args.samples = 60.0, "smoke", 300
     ends = begin + 60 * args.minutes
     args.out, args.runs = args.out.resolve(), args.runs.resolve()
     args.out.mkdir(parents=True, exist_ok=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import emlib
 from emlib.own import plan as own_plan
@@ -249,7 +250,12 @@ def test_each_optimizer_trains_the_same_network_on_the_same_pictures(script, tmp
 
 def test_a_lent_gpu_s_script_reaches_every_part_and_leaves_each_result(tmp_path):
     """On a CPU, as a process of its own: it may pin itself to some of the cores."""
+    rng = np.random.default_rng(0)
+    (tmp_path / "pictures").mkdir()
+    for i in range(600):  # no more than a distance takes
+        Image.fromarray(rng.integers(0, 256, (28, 28), dtype=np.uint8)).save(tmp_path / "pictures" / f"{i}.png")
     words = ["--quick", "--out", str(tmp_path / "out"), "--runs", str(tmp_path / "runs")]
+    words += ["--data", str(tmp_path / "pictures")]
     done = subprocess.run(
         [sys.executable, "benchmarks/gpu_minutes.py", *words], cwd=FOLDER.parent, capture_output=True, text=True
     )

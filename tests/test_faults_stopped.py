@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+from PIL import Image
 
 from emlib.cli.main import COMMANDS, INTERRUPTED, RESUMES, main
 
@@ -36,7 +37,10 @@ def test_every_command_says_whether_it_goes_on(monkeypatch, capsys, command):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is another signal there")
 def test_a_real_ctrl_c(tmp_path):
-    words = [sys.executable, "-m", "emlib", "em", "--preset", "smoke", "--folder", "run"]
+    (tmp_path / "pictures").mkdir()
+    for i in range(240):
+        Image.new("L", (28, 28), i).save(tmp_path / "pictures" / f"{i}.png")
+    words = [sys.executable, "-m", "emlib", "em", "--preset", "smoke", "--data", "pictures", "--folder", "run"]
     with subprocess.Popen(
         words,
         cwd=tmp_path,

@@ -18,6 +18,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # processes are forked, and threa
 sys.path.append(str(Path(__file__).parents[1]))  # what these tests share with the others
 
 import torch
+import torch._dynamo  # an optimizer loads it, two seconds of it: once here, and not in each process that is forked
 from kinds import KINDS
 from words import fuzz
 
