@@ -42,8 +42,9 @@ export PYDEVD_DISABLE_FILE_VALIDATION := 1
 # Pages have no kernel, so widgets are drawn as frames that need none; make notebook shows the live ones.
 export EMLIB_STATIC := 1
 
-# Tests run in several processes, one thread each: on small pictures that is faster than threads.
-PARALLEL := -n $(WORKERS) --maxprocesses 4
+# Tests run in several processes, one thread each: on small pictures that is faster than threads. Each begins with its
+# share of the files, so that what the tests of a file share is made once, and takes over from the others in the end.
+PARALLEL := -n $(WORKERS) --maxprocesses 4 --dist worksteal
 ALONE := OMP_NUM_THREADS=1 EMLIB_PRESET=smoke
 
 .PHONY: book test setup site slides times notebook notebooks results reproduce validate audit lock serve check-links lint unit coverage nbval fresh site-tests faults clean distclean help

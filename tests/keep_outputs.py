@@ -16,6 +16,7 @@ from myst_nb.core.read import read_myst_markdown_notebook
 from nbval.plugin import IPyNbCell
 
 FAILED = pytest.StashKey[bool]()
+SPENT = pytest.StashKey[float]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -23,10 +24,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--keep-outputs", type=Path, metavar="CACHE", help=what)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Makes the cache before several processes would at once."""
+    if (folder := config.getoption("--keep-outputs")) is not None and not hasattr(config, "workerinput"):
+        get_cache(str(folder)).list_cache_records()
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item):
     report = yield
     item.stash[FAILED] = item.stash.get(FAILED, False) or not report.passed
+    item.stash[SPENT] = item.stash.get(SPENT, 0.0) + report.duration
     return report
 
 
@@ -43,7 +51,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 def keep(folder: Path, chapter: Path, done: list[IPyNbCell]) -> None:
-    """Puts the chapter into the cache with these outputs, unless its code is no longer the notebook's."""
+    """Puts the chapter into the cache with these outputs, if there is one whose code is still the notebook's."""
+    if not chapter.is_file():
+        return
     book = read_myst_markdown_notebook(chapter.read_text(encoding="utf-8"))
     code = [cell for cell in book.cells if cell.cell_type == "code"]
     if [cell.source for cell in code] != [one.cell.source for one in done]:
@@ -53,5 +63,8 @@ def keep(folder: Path, chapter: Path, done: list[IPyNbCell]) -> None:
         for out in cell.outputs:
             if out.output_type == "execute_result":
                 out.execution_count = count
-    bundle = CacheBundleIn(book, str(chapter.resolve()))
+    # as the kernel says it, which jupyter-book asks for the language of the cells
+    book.metadata["language_info"] = {"name": "python", "pygments_lexer": "ipython3"}
+    spent = sum(one.stash[SPENT] for one in done)
+    bundle = CacheBundleIn(book, str(chapter.resolve()), data={"execution_seconds": spent})
     get_cache(str(folder)).cache_notebook_bundle(bundle, check_validity=False, overwrite=True)

@@ -129,7 +129,53 @@ def test_dps_with_a_thousand_steps_is_no_better_than_with_a_hundred():
     assert top[1000] < top[100] + 0.1
 
 
+# Chapter 7, a blur needs a preconditioner
+
+
+def solved(what: str, noise_std: float, measure: str = "PSNR") -> dict[tuple[str, int], float]:
+    """(solver, its steps) -> a measure of what it restored, on clothes or photographs."""
+    rows = run(f"solvers-{what}")["rows"]
+    return {(row["solver"], row["steps"]): row[measure] for row in rows if row["noise_std"] == noise_std}
+
+
+@pytest.mark.parametrize("what", ["embedded", "cifar10"])
+def test_without_noise_one_preconditioned_step_is_worth_more_than_eight_plain_ones_at_the_price_of_one(what):
+    """Chapter 7: "Without noise one preconditioned step is worth more than eight plain ones, at the price of one"."""
+    found, speed = solved(what, 0.0), solved(what, 0.0, "ratio")
+    assert found["preconditioned", 1] > 4 + max(found["plain", n] for n in (1, 2, 4, 8))
+    assert speed["preconditioned", 1] > 0.9 * speed["plain", 1]
+
+
+@pytest.mark.parametrize("what", ["embedded", "cifar10"])
+def test_with_noise_one_preconditioned_step_is_level_with_the_best_plain_solver_in_less_than_half_its_time(what):
+    """Chapter 7: "With noise there is less to win ... one preconditioned step is as good as the best of the plain
+    solvers, in less than half of its time"."""
+    found, speed = solved(what, 0.05), solved(what, 0.05, "ratio")
+    plain = [n for solver, n in found if solver == "plain"]
+    best = max(plain, key=lambda n: found["plain", n])
+    assert 0 <= found["preconditioned", 1] - found["plain", best] < 0.3
+    assert speed["plain", best] < 0.5
+
+
 # Chapter 8, the whole loop
+
+
+def test_the_priors_distance_rises_once_then_falls_and_ends_hardly_below_where_it_began():
+    """Chapter 8: "After the first iteration the distance is larger ... from there on it falls. In the end it is hardly
+    below where it began, and well above a clean prior's"."""
+    start, *rest = [row["FD-AlexNet"] for row in run("em-mask-pocket")["rows"] if "FD-AlexNet" in row]
+    clean = mean("mask", "ceiling", "MMPS", "FD-AlexNet")
+    assert rest == sorted(set(rest), reverse=True)
+    assert rest[0] > 1.2 * start
+    assert 0.9 * start < rest[-1] < start
+    assert rest[-1] > 1.5 * clean
+
+
+def test_chapter_8s_run_is_the_recorded_one_by_preset_pocket():
+    """Chapter 8: "FD-AlexNet, in a recorded run"."""
+    said, p = run("em-mask-pocket")["settings"], PRESETS["pocket"]
+    assert (said["iterations"], said["clean"], said["observations"]) == (p.em.iterations, p.clean, p.observations)
+    assert (said["m_updates"], said["last_updates"], said["optimizer"]) == (p.em.m_updates, p.em.last_updates, "muon")
 
 
 def test_photographs_come_closer_in_every_iteration():

@@ -148,11 +148,12 @@ def real_features(real: Tensor, device: str = "cpu") -> Tensor:
     """
     if len(real) < KEPT:
         return _alexnet(real, device)
-    pictures, network, kind = checksum({"real": real}, {}), alexnet.alexnet_name(), device.split(":")[0]
+    feature, kind = FEATURES["fd-alexnet"], device.split(":")[0]
+    pictures, network = checksum({"real": real}, {}), feature.network()
     about = {"pictures": pictures, "network": network, "device": kind}
     path = kept_in() / f"{pictures[:16]}-{network}-features-{kind}.safetensors"
     known = usable(path, "so AlexNet looks at the real pictures again").get("features")
-    if known is None or known.shape != (len(real), FEATURES["fd-alexnet"].size):
+    if known is None or known.shape != (len(real), feature.size):
         known = _alexnet(real, device)
         _keep(path, {"features": known}, "features", about)
     return known

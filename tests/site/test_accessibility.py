@@ -13,8 +13,10 @@ ALLOWED: dict[str, str] = {}
 """Rule -> why a page may break it. Nothing so far: what the theme gets wrong, book.css and book.js put right."""
 COLOURS = ("color-contrast", "link-in-text-block")
 """The rules that colours decide."""
-FRAME = (".bd-header", ".bd-header-article", ".bd-sidebar-primary", ".bd-sidebar-secondary")
-"""What windows of some widths show and others do not; a page's text and figures are in all of them."""
+FRAME = (".bd-header", ".bd-header-article", ".bd-sidebar-primary", ".bd-sidebar-secondary", ".prev-next-footer")
+FRAME += (".bd-footer", "#pst-back-to-top")
+"""What stands around the article, and differs from width to width. The article's words are the same in all; figures,
+which have a form for phones, are pictures, at whose colours axe does not look."""
 
 STILL = """() => document.getAnimations().every(
     one => one.playState !== "running" || one.timeline !== document.timeline

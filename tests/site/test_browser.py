@@ -86,6 +86,15 @@ def test_a_phone_shows_equations_whole_and_stacked_figures(tab):
 
 @needs_site
 @pytest.mark.parametrize("theme", ["light", "dark"])
+def test_a_page_opens_in_the_systems_theme(open_tab, theme):
+    tab = open_tab(address("book/08_em_whole_loop"), theme)
+    assert tab.evaluate("document.documentElement.dataset.theme") == theme
+    ground = tab.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (sum(map(int, ground[ground.index("(") + 1 : -1].split(",")[:3])) > 384) == (theme == "light")
+
+
+@needs_site
+@pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("loaded", PAGES, indirect=True)
 def test_no_figure_is_a_slab_on_a_dark_page(tab, theme):
     grounds = tab.locator(".emlib-drawn, .emlib-sheet").evaluate_all(
