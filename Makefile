@@ -86,7 +86,7 @@ $(FRESH): $(LIBRARY) $(READY)
 	@mkdir -p $(CACHE)
 	@touch $@
 
-fresh: $(FRESH)
+fresh: $(FRESH) ## empties the cache of executed chapters where library, data or packages have changed
 
 # The stamp bears the time at which the build began: what is edited meanwhile is newer.
 $(BUILT): $(PAGES) $(FRESH) | $(NOTEBOOKS)
