@@ -393,30 +393,42 @@ def test_on_masks_the_papers_order_holds():
 
 @pytest.mark.parametrize("key", TABLES, ids=" ".join)
 def test_what_has_not_been_run_is_named(key):
-    """On CIFAR-10 SURE-Score, Ambient Diffusion, Noise2Self and DiEM have not been run, nor SURE-Score and DiEM on
-    blurred clothes; the records name them as missing."""
+    """SURE-Score and DiEM have not been run on CIFAR-10, nor on blurred clothes; the records name them as missing."""
     said, whole = table(*key)["settings"], key in [("embedded", "mask"), ("embedded", "noise")]
-    rivals = set() if whole else {"sure-score", "ambient", "noise2self", "diem"}
+    rivals = set() if whole else {"sure-score", "diem"}
     assert {name.split(" ")[0] for name in said["missing"]} == rivals & set(said["methods"])
 
 
-def test_on_noise_the_papers_rule_ends_below_sure_score_noise2self_and_a_filter():
-    """On clothes it is refuted for the paper's rule, which ends below SURE-Score, Noise2Self and a filter."""
-    rivals = ("sure-score", "noise2self", "classical")
-    assert max(lead(table("embedded", "noise"), "em-dps-paper", rival) for rival in rivals) < 0
-    assert not reports.order_holds(table("embedded", "noise"), TABLE_1["noise"])
+@pytest.mark.parametrize("data", SETS)
+def test_on_noise_the_papers_rule_ends_below_noise2self_and_a_filter_on_clothes_below_sure_score_too(data):
+    """On both sets it is refuted for the paper's rule, which ends below Noise2Self and a filter, on clothes below
+    SURE-Score, too."""
+    rivals = {"noise2self", "classical"} | ({"sure-score"} if data == "embedded" else set())
+    assert max(lead(table(data, "noise"), "em-dps-paper", rival) for rival in rivals) < 0
+    assert not reports.order_holds(table(data, "noise"), TABLE_1["noise"])
 
 
-def test_on_noisy_photographs_the_papers_rule_gains_less_than_half_a_decibel_and_a_filter_four():
-    """On CIFAR-10 the paper's rule gains less than half a decibel over the noisy pictures, and a filter gains four."""
-    paper, filtered = (lead(table("cifar10", "noise"), method, "observed") for method in ("em-dps-paper", "classical"))
+def test_on_noisy_photographs_the_papers_rule_gains_less_than_half_a_decibel_a_filter_four_and_noise2self_six():
+    """On CIFAR-10 the paper's rule gains less than half a decibel over the noisy pictures, a filter four, and
+    Noise2Self six."""
+    methods = ("em-dps-paper", "classical", "noise2self")
+    paper, *others = (lead(table("cifar10", "noise"), method, "observed") for method in methods)
     assert 0.4 < paper < 0.5
-    assert filtered == pytest.approx(4, abs=0.5)
+    assert others == pytest.approx([4, 6], abs=0.5)
+
+
+def test_on_masks_the_papers_order_holds_on_both_sets_and_ambient_comes_near_on_photographs():
+    """The paper's order is confirmed on both sets, with its own rule, though on CIFAR-10 Ambient Diffusion comes within
+    half a decibel of EM."""
+    assert all(reports.order_holds(table(data, "mask"), TABLE_1["mask"]) for data in SETS)
+    assert 0 < lead(table("cifar10", "mask"), "em-dps-paper", "ambient") < 0.5
 
 
 def test_on_noise_em_with_mmps_is_ahead_of_noise2self_and_a_little_ahead_of_sure_scores_prior():
-    """EM with MMPS is ahead of Noise2Self, and among draws a little ahead of SURE-Score's prior."""
-    assert lead(table("embedded", "noise"), "em-mmps", "noise2self") > 1
+    """EM with MMPS is ahead of Noise2Self, by 2.5 dB on clothes and 0.9 dB on photographs, and on clothes among draws a
+    little ahead of SURE-Score's prior."""
+    ahead = [lead(table(data, "noise"), "em-mmps", "noise2self") for data in ("embedded", "cifar10")]
+    assert ahead == pytest.approx([2.5, 0.9], abs=0.05)
     assert 0 < psnr("embedded", "noise", "em-mmps") - psnr("embedded", "noise", "sure-score", "MMPS") < 0.5
 
 
