@@ -65,11 +65,17 @@ def test_every_script_is_tested_and_explained():
     assert [name for name in (*SCRIPTS, *others) if f"`python benchmarks/{name}.py`" not in readme] == []
 
 
-def test_each_solver_restores_with_and_without_noise(script, tmp_path, capsys):
+@pytest.fixture
+def toy_blur(tmp_path):
+    """The words that name an experiment of seconds, on blur."""
     said = {"about": "A toy.", "preset": "smoke", "operator": "blur", "methods": ["observed"], "seeds": [0]}
     (tmp_path / "toy.json").write_text(json.dumps(said))
-    out, words = tmp_path / "result.json", ["--experiment", str(tmp_path / "toy.json")]
-    assert script("solvers").main([*words, "--quick", "--out", str(out)]) == 0
+    return ["--experiment", str(tmp_path / "toy.json")]
+
+
+def test_each_solver_restores_with_and_without_noise(script, toy_blur, tmp_path, capsys):
+    out = tmp_path / "result.json"
+    assert script("solvers").main([*toy_blur, "--quick", "--out", str(out)]) == 0
     rows = read_result(out)["rows"]
     ways = [("plain", n) for n in (1, 2, 4, 8)] + [("preconditioned", n) for n in (1, 2, 4)]
     assert [(row["noise_std"], row["solver"], row["steps"]) for row in rows] == [
@@ -78,7 +84,7 @@ def test_each_solver_restores_with_and_without_noise(script, tmp_path, capsys):
     assert all(row["ratio"] == 1 for row in rows if ways.index((row["solver"], row["steps"])) == 4)
     assert len({row["PSNR"] for row in rows}) == len(rows)
     assert len(capsys.readouterr().out.splitlines()) == len(rows)
-    assert script("solvers").main([*words, "--pictures", "0"]) == 2
+    assert script("solvers").main([*toy_blur, "--pictures", "0"]) == 2
     assert "--pictures is 0, but 1 to 8 are held out" in capsys.readouterr().err
 
 
@@ -201,15 +207,12 @@ def test_each_prior_is_drawn_from_in_each_way(script, tmp_path, capsys, monkeypa
 
 
 def test_a_network_is_trained_for_each_way_to_fold_and_restores_with_either_solver(
-    script, tmp_path, capsys, monkeypatch
+    script, toy_blur, tmp_path, capsys, monkeypatch
 ):
     out, module = tmp_path / "result.json", script("folding")
-    said = {"about": "A toy.", "preset": "smoke", "operator": "blur", "methods": ["observed"], "seeds": [0]}
-    (tmp_path / "toy.json").write_text(json.dumps(said))
     priors, real = [], module.trained_on
     monkeypatch.setattr(module, "trained_on", lambda s, x, n: priors.append(real(s, x, n)) or priors[-1])
-    words = ["--experiment", str(tmp_path / "toy.json")]
-    assert module.main([*words, "--pictures", "4", "--out", str(out)]) == 0
+    assert module.main([*toy_blur, "--pictures", "4", "--out", str(out)]) == 0
     rows, p = read_result(out)["rows"], emlib.preset("smoke")
     assert [(prior.cfg.patch, prior.cfg.refine) for prior in priors] == [(2, p.unet.refine), (2, 0), (1, 0)]
     names = ["folded, two convolutions after", "folded", "not folded"]
@@ -217,7 +220,7 @@ def test_a_network_is_trained_for_each_way_to_fold_and_restores_with_either_solv
     assert [(row["network"], row["solver"]) for row in rows] == ways
     assert all(row["alternation"] > 0 for row in rows)
     assert len({row["PSNR"] for row in rows}) == 6
-    assert module.main([*words, "--pictures", "9"]) == 2
+    assert module.main([*toy_blur, "--pictures", "9"]) == 2
     assert "1 to 8" in capsys.readouterr().err
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from emlib.experiments import reports
 from emlib.experiments.summary import over_seeds, score
 from emlib.runs.presets import PRESETS
 from emlib.runs.record import read_result
@@ -134,8 +135,8 @@ def test_dps_with_a_thousand_steps_is_no_better_than_with_a_hundred():
 
 def solved(what: str, noise_std: float, measure: str = "PSNR") -> dict[tuple[str, int], float]:
     """(solver, its steps) -> a measure of what it restored, on clothes or photographs."""
-    rows = run(f"solvers-{what}")["rows"]
-    return {(row["solver"], row["steps"]): row[measure] for row in rows if row["noise_std"] == noise_std}
+    rows = [row for row in run(f"solvers-{what}")["rows"] if row["noise_std"] == noise_std]
+    return reports.indexed(rows, measure, "solver", "steps")
 
 
 @pytest.mark.parametrize("what", ["embedded", "cifar10"])

@@ -55,20 +55,12 @@ def test_what_nbval_has_run_is_not_run_again(tmp_path):
     files = [chapter(tmp_path / f"{name}.md", note.format(name, last)) for name, last in ends.items()]
     for file in files:
         jupytext.write(jupytext.read(file), file.with_suffix(".ipynb"))
-    tests = Path(__file__).parent
-    words = [
-        "-p",
-        "keep_outputs",
-        "--keep-outputs",
-        str(tmp_path / "cache"),
-        "-p",
-        "no:cacheprovider",
-        "-c",
-        os.devnull,
-    ]
-    words += ["--nbval-lax", "--nbval-current-env", str(tmp_path)]
-    env = {**os.environ, "PYTHONPATH": str(tests)}
-    assert subprocess.run([sys.executable, "-m", "pytest", "-q", *words], cwd=tmp_path, env=env).returncode == 1
+    words = (
+        f"-q -c {os.devnull} -p no:cacheprovider -p keep_outputs --nbval-lax --nbval-current-env --keep-outputs".split()
+    )
+    words += [str(tmp_path / "cache"), str(tmp_path)]
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    assert subprocess.run([sys.executable, "-m", "pytest", *words], cwd=tmp_path, env=env).returncode == 1
     assert sorted((tmp_path / "log").read_text().split()) == ["01_one", "02_two"]
     cache = get_cache(str(tmp_path / "cache"))
     kept = cache.match_cache_notebook(read_myst_markdown_notebook(files[0].read_text()))
