@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -196,6 +197,14 @@ def test_a_read_only_folder_is_noticed_before_any_work(here, capsys, monkeypatch
         assert main(words) == 2
     said = "".join(capsys.readouterr())
     assert "cannot be written to (Permission denied); name another" in said
+    assert listing(here) == before
+
+
+def test_commands_that_start_together_do_not_take_each_others_folders_away(here, monkeypatch):
+    """A folder made for a trial was found by the other command, and gone when that wrote to it."""
+    before = listing(here)
+    monkeypatch.setattr(Path, "mkdir", lambda *_, **__: pytest.fail("a folder was made"))
+    try_folder(Path("new/er"))
     assert listing(here) == before
 
 

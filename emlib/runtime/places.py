@@ -47,7 +47,7 @@ def try_file(path: Path, ending: str | Sequence[str], ours: Callable[[Path], obj
 
 
 def try_folder(path: Path, remedy: str = "name another folder") -> None:
-    """Refuses a folder that cannot be written to; one that is not there is made, and removed again.
+    """Refuses a folder that cannot be written to, or that cannot be made where it is not there.
 
     Args:
         path: the folder.
@@ -122,26 +122,21 @@ def _status(path: Path, remedy: str = "name another place") -> os.stat_result | 
 
 
 def _try_in(folder: Path, name: str, remedy: str = "name another place") -> None:
-    """Writes a byte to a new file in a folder, and takes it away with the folders that had to be made."""
-    made: list[Path] = []
+    """Writes a byte to a new file in a folder, or where the first of the folders that are not there would be made.
+
+    None is made for the trial: another command that tries the same folder would find it, and then find it gone.
+    """
     try:
-        for place in reversed([folder, *folder.parents]):
-            if _status(place) is None:
-                place.mkdir()
-                made.append(place)
-        file = folder / name
+        there = [place for place in reversed([folder, *folder.parents]) if _status(place) is not None]
+        file = there[-1] / name
         with file.open("xb") as trial:
-            made.append(file)
-            trial.write(b"0")
-            trial.flush()
+            try:
+                trial.write(b"0")
+                trial.flush()
+            finally:
+                file.unlink()
     except OSError as error:
         raise ValueError(f"{folder} cannot be written to ({_why(error)}); {remedy}") from None
-    finally:
-        for place in reversed(made):
-            if place.is_dir():
-                place.rmdir()
-            else:
-                place.unlink()
 
 
 def _why(error: Exception) -> str:
