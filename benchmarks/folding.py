@@ -17,11 +17,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from solvers import first_prior, tasks_of
 from tqdm import tqdm
 
 import emlib
-from emlib.experiments.base import Setting, trained_on
-from emlib.experiments.config import here, read_experiment
+from emlib.experiments.config import read_experiment
 from emlib.metrics.image import alternation
 from emlib.posterior import find_sampler
 from emlib.runs.record import write_result
@@ -54,12 +54,7 @@ def main(words: list[str] | None = None) -> int:
     args = parser.parse_args(words)
     try:
         experiment = read_experiment(args.experiment)
-        p, schedule = experiment.sizes(), emlib.linear_schedule()
-        task = emlib.make_task(
-            p, experiment.operator, experiment.fraction, experiment.noise_std, args.seed, here(p.data)
-        )
-        if not 1 <= args.pictures <= len(task.held_out):
-            raise ValueError(f"--pictures is {args.pictures}, but 1 to {len(task.held_out)} are held out")
+        p, (task,) = tasks_of(experiment, [experiment.noise_std], args)
     except (ValueError, FileNotFoundError) as error:
         print(f"folding: {error}", file=sys.stderr)
         return 2
@@ -67,12 +62,11 @@ def main(words: list[str] | None = None) -> int:
     few, truth = task.held_out.select(range(args.pictures)), task.held_out_truth[: args.pictures]
     rows = []
     for network, unet in networks(p.unet).items():
-        sizes = replace(p, unet=unet)
-        prior = trained_on(Setting(sizes, task, schedule, args.seed, Path()), task.clean, p.em.init_updates)
+        prior = first_prior(replace(p, unet=unet), task, args.seed)
         for name in SOLVED:
             sampler = find_sampler(name)
             solve = sampler.filled_in(p)
-            batches = emlib.reconstruct(solve, prior.eval(), schedule, few, args.seed, "held-out", p.em.e_batch)
+            batches = emlib.reconstruct(solve, prior, emlib.linear_schedule(), few, args.seed, "held-out", p.em.e_batch)
             x = torch.cat(list(tqdm(batches, desc="restoring", leave=False)))
             row = {"network": network, "solver": sampler.solver, "PSNR": emlib.psnr(x, truth).mean().item()}
             rows.append({**row, "alternation": alternation(x)})

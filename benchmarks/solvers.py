@@ -9,9 +9,10 @@ clean pictures, as EM trains it.
 
 from __future__ import annotations
 
+import argparse
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from torch import Tensor
 
 import emlib
 from emlib.experiments.base import Setting, trained_on
-from emlib.experiments.config import here, read_experiment
+from emlib.experiments.config import Experiment, here, read_experiment
 from emlib.metrics.image import alternation
 from emlib.posterior.mmps import by_operator, plain
 
@@ -64,6 +65,28 @@ def scores(x: Tensor, truth: Tensor) -> dict[str, float]:
     return {**emlib.against_truth(x, truth), "alternation": alternation(x)}
 
 
+def tasks_of(
+    experiment: Experiment, noise_stds: Sequence[float], args: argparse.Namespace
+) -> tuple[emlib.Preset, list[emlib.Task]]:
+    """An experiment's sizes, and its task at each noise level.
+
+    Raises:
+        ValueError: if a number makes no sense, or fewer pictures are held out than ``args.pictures``.
+    """
+    p = experiment.sizes()
+    how = (p, experiment.operator, experiment.fraction)
+    tasks = [emlib.make_task(*how, noise_std, args.seed, here(p.data)) for noise_std in noise_stds]
+    if not 1 <= args.pictures <= len(tasks[0].held_out):
+        raise ValueError(f"--pictures is {args.pictures}, but 1 to {len(tasks[0].held_out)} are held out")
+    return p, tasks
+
+
+def first_prior(p: emlib.Preset, task: emlib.Task, seed: int) -> emlib.UNet:
+    """A prior trained on the clean pictures, as EM trains its first."""
+    setting = Setting(p, task, emlib.linear_schedule(), seed, Path())
+    return trained_on(setting, task.clean, p.em.init_updates).eval().requires_grad_(False)
+
+
 def main(words: list[str] | None = None) -> int:
     """Restores, prints, records; 2 if the experiment or the prior makes no sense."""
     parser = options(__doc__, pictures=48, repeats=3)
@@ -73,21 +96,13 @@ def main(words: list[str] | None = None) -> int:
     args = parse(parser, words, pictures=4, repeats=1)
     start = time.perf_counter()
     try:
-        experiment = read_experiment(args.experiment)
-        p = experiment.sizes()
-        how = (p, experiment.operator, experiment.fraction)
-        tasks = [emlib.make_task(*how, noise_std, args.seed, here(p.data)) for noise_std in args.noise_std]
-        if not 1 <= args.pictures <= len(tasks[0].held_out):
-            raise ValueError(f"--pictures is {args.pictures}, but 1 to {len(tasks[0].held_out)} are held out")
+        p, tasks = tasks_of(read_experiment(args.experiment), args.noise_std, args)
         prior = emlib.load_unet(args.prior) if args.prior else None
     except (ValueError, FileNotFoundError) as error:
         print(f"solvers: {error}", file=sys.stderr)
         return 2
-    if prior is None:
-        setting = Setting(p, tasks[0], emlib.linear_schedule(), args.seed, Path())
-        prior = trained_on(setting, tasks[0].clean, p.em.init_updates)
+    prior = first_prior(p, tasks[0], args.seed) if prior is None else prior.eval().requires_grad_(False)
     rows: Rows = []
-    prior = prior.eval().requires_grad_(False)
     for task in tasks:
         few, truth = task.held_out.select(range(args.pictures)), task.held_out_truth[: args.pictures]
         rows += compared(prior, few, truth, p, args.repeats, args.seed)

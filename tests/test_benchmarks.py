@@ -210,8 +210,8 @@ def test_a_network_is_trained_for_each_way_to_fold_and_restores_with_either_solv
     script, toy_blur, tmp_path, capsys, monkeypatch
 ):
     out, module = tmp_path / "result.json", script("folding")
-    priors, real = [], module.trained_on
-    monkeypatch.setattr(module, "trained_on", lambda s, x, n: priors.append(real(s, x, n)) or priors[-1])
+    priors, real = [], module.first_prior
+    monkeypatch.setattr(module, "first_prior", lambda *how: priors.append(real(*how)) or priors[-1])
     assert module.main([*toy_blur, "--pictures", "4", "--out", str(out)]) == 0
     rows, p = read_result(out)["rows"], emlib.preset("smoke")
     assert [(prior.cfg.patch, prior.cfg.refine) for prior in priors] == [(2, p.unet.refine), (2, 0), (1, 0)]

@@ -9,6 +9,7 @@ import torch
 import emlib
 from emlib.em.checkpoint import RunFolder
 from emlib.em.identity import fingerprint
+from emlib.operators import save_measurements
 
 LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 
@@ -17,43 +18,35 @@ LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /
 def test_memory_does_not_grow_with_the_number_of_observations(tmp_path):
     """Private memory of a whole EM iteration, observations read from a file: 1,000 and 8,000 pictures of 3 kB, whose
     measurements, masks and reconstructions together are 8 MB and 63 MB."""
-    script = textwrap.dedent(
+    # measured in a process that has not made them
+    use = textwrap.dedent(
         """
         import sys
         from functools import partial
         import torch, emlib
-        from emlib.operators import load_measurements, save_measurements
+        from emlib.operators import load_measurements
 
         def private():
             return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("RssAnon")) / 1024
 
         torch.set_num_threads(1)
-        file, n = sys.argv[1] + ".safetensors", int(sys.argv[2])
-        mask, x = emlib.random_mask(1000, 28, 0.6, 0).mask.repeat(n // 1000, 1, 1, 1), torch.zeros(1000, 1, 28, 28)
-        save_measurements(emlib.measure(x.repeat(n // 1000, 1, 1, 1), emlib.PixelMask(mask), 0.1, 0), file)
-        """
-    )
-    # measured in a process that has not made them
-    use = textwrap.dedent(
-        """
-        m = load_measurements(file)
+        m = load_measurements(sys.argv[1])
         settings = emlib.EMSettings(iterations=1, init_updates=1, m_updates=2, train_batch=8, init_lr=1e-3, m_lr=1e-3,
                                     ema_decay=0.9, e_batch=128)
         unet, schedule = emlib.UNetConfig(channels=(4, 4), groups=2), emlib.linear_schedule()
         most = 0
         e_step = lambda prior, k: partial(emlib.mmps, steps=1)
-        for _ in emlib.run_em(m, torch.zeros(8, 1, 28, 28), unet, schedule, e_step, settings, sys.argv[1]):
+        for _ in emlib.run_em(m, torch.zeros(8, 1, 28, 28), unet, schedule, e_step, settings, sys.argv[2]):
             most = max(most, private())
         print(most)
         """
     )
-    most = {}
+    most, mask = {}, emlib.random_mask(1000, 28, 0.6, 0).mask
     for n in (1000, 8000):
-        words = [str(tmp_path / f"run{n}"), str(n)]
-        subprocess.run([sys.executable, "-c", script, *words], check=True)
-        head = script.split("file, n =")[0] + 'file = sys.argv[1] + ".safetensors"\n'
-        done = subprocess.run([sys.executable, "-c", head + use, *words], check=True, capture_output=True, text=True)
-        most[n] = float(done.stdout)
+        file, A = tmp_path / f"{n}.safetensors", emlib.PixelMask(mask.repeat(n // 1000, 1, 1, 1))
+        save_measurements(emlib.measure(torch.zeros(n, 1, 28, 28), A, 0.1, 0), file)
+        words = [sys.executable, "-c", use, str(file), str(tmp_path / f"run{n}")]
+        most[n] = float(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
     assert most[8000] - most[1000] < 15, most
 
 

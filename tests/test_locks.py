@@ -47,14 +47,21 @@ def test_within_a_process_the_newest_run_has_the_folder(tmp_path):
 def test_a_folder_is_free_once_nobody_has_the_run(tmp_path):
     keep = RunFolder(tmp_path)
     keep.hold()
-    code = f"from emlib.runtime.locks import held_elsewhere; print(held_elsewhere({str(tmp_path)!r}))"
-    ask = lambda: subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip()  # noqa: E731
-    assert ask() == "True"
-    other = Hold(tmp_path)  # takes over
-    del keep
-    assert ask() == "True"
-    other.release()
-    assert ask() == "False"
+    code = "import sys; from emlib.runtime.locks import held_elsewhere as held\n"
+    code += "for folder in sys.stdin: print(held(folder.strip()), flush=True)"
+    words = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "bufsize": 1}
+    with subprocess.Popen([sys.executable, "-c", code], **words) as another:
+
+        def ask():
+            another.stdin.write(f"{tmp_path}\n")
+            return another.stdout.readline().strip()
+
+        assert ask() == "True"
+        other = Hold(tmp_path)  # takes over
+        del keep
+        assert ask() == "True"
+        other.release()
+        assert ask() == "False"
 
 
 def test_two_processes_may_write_the_same_file_at_once(tmp_path):

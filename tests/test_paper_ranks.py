@@ -17,7 +17,7 @@ import emlib
 from emlib.runtime import distributed
 
 SCRIPT = Path(__file__).with_name("paper_process.py")
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(SCRIPT)]
+TWO = [sys.executable, str(SCRIPT.with_name("pair.py")), str(SCRIPT)]
 ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
@@ -30,7 +30,7 @@ def _one_thread():
 
 
 def run_by_two(folder):
-    done = subprocess.run([*TORCHRUN, str(folder)], capture_output=True, text=True, env=ONE_THREAD, timeout=1200)
+    done = subprocess.run([*TWO, str(folder)], capture_output=True, text=True, env=ONE_THREAD, timeout=1200)
     assert done.returncode == 0, done.stderr[-2000:]
     assert distributed.MESSAGE not in done.stderr
     return done.stdout
@@ -78,9 +78,9 @@ def test_each_stage_of_two_processes_is_that_of_one(two, tmp_path):
 
 
 def killed(folder, rank, moment):
-    """Starts two processes, kills one of them (SIGKILL) at a moment, and gives its status and what torchrun says."""
+    """Starts two processes, kills one of them (SIGKILL) at a moment, and gives the agent's status and what was said."""
     with subprocess.Popen(
-        [*TORCHRUN, str(folder), str(rank), moment],
+        [*TWO, str(folder), str(rank), moment],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -13,6 +13,8 @@ ALLOWED: dict[str, str] = {}
 """Rule -> why a page may break it. Nothing so far: what the theme gets wrong, book.css and book.js put right."""
 COLOURS = ("color-contrast", "link-in-text-block")
 """The rules that colours decide."""
+UNTRIED = {"region": {"enabled": False}}
+"""A rule that is moderate whatever it finds, and asks where each of ten thousand elements stands."""
 FRAME = (".bd-header", ".bd-header-article", ".bd-sidebar-primary", ".bd-sidebar-secondary", ".prev-next-footer")
 FRAME += (".bd-footer", "#pst-back-to-top")
 """What stands around the article, and differs from width to width. The article's words are the same in all; figures,
@@ -44,8 +46,9 @@ def serious(tab, rules: tuple[str, ...] = (), within: tuple[str, ...] = ("html",
     if not tab.evaluate("'axe' in window"):
         tab.evaluate(AXE.read_text(encoding="utf-8"))
     # no preload: axe would ask for the style sheets once more, which no page opened from a file may do
-    options = {"resultTypes": ["violations"], "preload": False, **({"runOnly": rules} if rules else {})}
+    options = {"resultTypes": ["violations"], "preload": False, "selectors": False, "rules": UNTRIED}
+    options |= {"runOnly": rules} if rules else {}
     parts = tab.evaluate("parts => parts.filter(part => document.querySelector(part))", within)
     found = tab.evaluate("([parts, options]) => axe.run(parts, options)", [parts, options])["violations"]
     bad = [rule for rule in found if rule["impact"] in ("serious", "critical") and rule["id"] not in ALLOWED]
-    return [f"{rule['id']}: {node['target']} {node['failureSummary']}" for rule in bad for node in rule["nodes"]]
+    return [f"{rule['id']}: {node['html']} {node['failureSummary']}" for rule in bad for node in rule["nodes"]]
