@@ -53,6 +53,7 @@ def main(words: list[str] | None = None) -> int:
         "pictures": args.pictures,
         "batch": p.em.train_batch,
         "lr": p.em.init_lr,
+        "optimizer": p.em.optimizer,
     }
     if args.out:
         write_result(args.out, "sure-overfit", settings, rows, time.perf_counter() - start)
@@ -77,6 +78,7 @@ def curve(
         1000 * seed + 900,
         em.ema_decay,
         weight,
+        em.optimizer,
     )
     for i, now in enumerate(loop, start=1 - em.init_updates):
         if i >= 0 and (i % every == 0 or i == steps):

@@ -104,11 +104,11 @@ def posterior_mean(
     How many steps they need depends on how unlike K's eigenvalues are. A blur's A A^T spreads them over a factor of
     10^4 and more, and plain conjugate gradients come nowhere; so each residual is first divided by the K that there
     would be were V a multiple of the identity, which operators know how to solve (:func:`by_operator`). One step is
-    then as good as eight were. The first step of all is PiGDM's, but for its length.
+    then better than eight were. The first step of all is PiGDM's, but for its length.
 
     Conjugate gradients need a symmetric, positive V. The exact denoiser's is; a trained network's is only nearly so,
-    and more than three steps do harm. GMRES, which the authors advise for more, was tried: it does none, but is not
-    as good in one step, and one step is what the time allows.
+    and on masks more than three steps do harm. GMRES, which the authors advise for more, was tried: it does none, but
+    is not as good in one step, and one step is what the time allows.
 
     Args:
         precondition: as for :func:`mmps`.
@@ -135,7 +135,7 @@ def posterior_mean(
         last = step == cg_steps - 1
         VAp = V(A.adjoint(p), last)
         Kp = variance * p + A(VAp)
-        # a = <r, z> / <p, K p>; a network whose K is not positive along p gets no further step
+        # a = <r, z> / <p, K p>; no step along a p for which a network's K is not positive
         pKp = dot(p, Kp)
         a = torch.where(pKp > 0, rz / pKp.clamp_min(1e-20), 0)
         # u <- u + a p, hence V A^T u <- V A^T u + a V A^T p
