@@ -117,6 +117,8 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--compiled", action="store_true", help="only training compiled, which takes minutes")
     parser.add_argument("--gate", type=Path, help="a file that is waited for before anything is timed")
     args = parse(parser, words, pictures=16, repeats=1, steps=2, preset="smoke")
+    if args.compiled and args.out == OUT:
+        args.out = OUT.with_stem("gpu-compiled")
     start, device, p = time.perf_counter(), pick_device(), emlib.preset(args.preset)
     speed = Speed(p.em.speed.precision) if device == "cuda" else Speed()  # half precision gains nothing on CPUs
     shape = (args.pictures, p.unet.in_channels, p.size, p.size)
