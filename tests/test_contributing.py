@@ -25,7 +25,7 @@ FILES = {
     re.search(r"emlib/\S+\.py", code).group(): code for code in re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
 }
 """What the text says of each file, by the path in its first line."""
-NEW = {"experiments/NAME.json", "book/14_name.md", "book/14_name.ipynb"}
+NEW = {"experiments/NAME.json", "book/15_name.md", "book/15_name.ipynb"}
 """Paths that a reader makes."""
 TABLES = {
     "LATER": "emlib/em/identity.py",

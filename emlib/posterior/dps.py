@@ -37,7 +37,7 @@ def dps(
         measurements: y, A and the noise's standard deviation; B pictures.
         generators: one random stream for each picture.
         steps: network calls, 1 to T.
-        scale: length of the push, lambda in the book, 0 or more.
+        scale: factor of the push, lambda in the book, 0 or more.
         eta: share of fresh noise, 1 for ancestral sampling as in the paper.
 
     Raises:

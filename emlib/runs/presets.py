@@ -23,7 +23,7 @@ class Preset:
         observations: broken pictures that EM sees.
         held_out: held-out pictures in the final check.
         em: sizes of the EM loop.
-        prior_updates: training updates of the clean prior (the ceiling): as much computing as all of EM.
+        prior_updates: training updates of the clean prior (the ceiling): at least as many as EM makes in all.
         e_steps: network calls of a posterior sample.
         cg_steps: conjugate-gradient steps in each (MMPS).
         dps_steps: network calls of a posterior sample by DPS.
@@ -265,7 +265,7 @@ PAPER_CELEBA = replace(
 )
 
 
-# Grey faces of 64 x 64 pixels, 400 in all (`emlib.data.faces`), on a laptop in an hour or two
+# Grey faces of 64 x 64 pixels, 400 in all (`emlib.data.faces`), on a laptop within an hour
 FACES = replace(
     POCKET,
     name="faces",
