@@ -5,6 +5,7 @@ The sampler is a generator: it does the work, the caller watches, draws or stops
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -166,7 +167,7 @@ def draw(
     """
     for start in range(first, first + count, batch):
         generators = streams(seed, "sample", range(start, min(start + batch, first + count)))
-        *_, last = sample(model, schedule, shape, generators, steps, eta, device)
+        last = deque(sample(model, schedule, shape, generators, steps, eta, device), maxlen=1).pop()
         if not bool(last.x_t.isfinite().all()):
             raise ValueError(f"samples from {start} on are NaN; the prior or its precision is bad")
         yield last.x_t.clamp(-1, 1)

@@ -15,6 +15,8 @@ from emlib.own.crops import Window, cut, padded, windows
 from emlib.own.repair import draws, fitted, squares
 from emlib.own.tiles import starts, tiled
 from emlib.own.withheld import Judgement, judge_filters, mend, questions, withhold
+from emlib.runtime.graphs import recorded_network
+from emlib.runtime.precision import filled_up
 
 SHARP = Frame()
 
@@ -42,6 +44,41 @@ def test_gradients_through_many_tiles_are_those_of_the_whole(monkeypatch):
     model = lambda x, t: x.square().sin()  # noqa: E731
     found = [torch.autograd.grad(eps(x, t).square().sum(), x)[0] for eps in (tiled(model, 16, 4), model)]
     torch.testing.assert_close(*found)
+
+
+def test_tiles_of_a_recorded_network_have_gradients_too(net, monkeypatch):
+    """On a GPU further tiles are computed again on the way back, by a tape that has played others since."""
+
+    class Tape:
+        """A recording without a GPU: one place for what it played last."""
+
+        def __init__(self, model, x, t, back):
+            self.model, self.turn = model, 0
+
+        def forward(self, x, t):
+            self.turn += 1
+            self.x, self.t = x.detach().clone(), t.clone()
+            return self.model(self.x, self.t).detach()
+
+        def backward(self, grad):
+            with torch.enable_grad():
+                x = self.x.requires_grad_()
+                return torch.autograd.grad(self.model(x, self.t), x, grad)[0]
+
+    monkeypatch.setattr("emlib.runtime.graphs._Tape", Tape)
+    monkeypatch.setattr(tiles, "AT_ONCE", 16)
+    x, t = torch.randn(1, 1, 48, 32, requires_grad=True), torch.tensor([5])
+    quick = filled_up(recorded_network(net.requires_grad_(False)))
+    found = [torch.autograd.grad(tiled(eps, 8, 2)(x, t).square().sum(), x)[0] for eps in (quick, net)]
+    torch.testing.assert_close(*found)
+
+
+def test_batches_are_filled_up_to_those_of_pictures_as_large():
+    asked = []
+    eps = filled_up(lambda x, t: asked.append(tuple(x.shape)) or x)
+    for shape in ((64, 1, 8, 8), (16, 1, 32, 32), (3, 1, 8, 8), (5, 1, 32, 32)):
+        assert eps(torch.zeros(shape), torch.zeros(shape[0])).shape == shape
+    assert asked == [(64, 1, 8, 8), (16, 1, 32, 32), (64, 1, 8, 8), (16, 1, 32, 32)]
 
 
 def test_a_small_window_in_the_middle_of_a_tile_is_what_the_whole_picture_gives():
@@ -281,6 +318,28 @@ def test_a_blur_is_judged_by_what_it_would_have_shown(photograph):
     assert exact.error(y) > 1e-4
     (noisy,) = questions([y + 0.1 * torch.randn(y.shape)], [seen], withhold([seen], 0), frame, 0.1, 0)
     assert abs(noisy.error(truth)) < 0.005
+
+
+def test_only_pictures_that_tell_something_judge():
+    """A blur as wide as a picture leaves nothing to hold an answer against; without gaps there is nothing to fill."""
+
+    def tells(side, frame, noise_std, gaps):
+        seen = [torch.rand(1, side, side, generator=torch.Generator().manual_seed(0)) > gaps]
+        (one,) = questions([torch.zeros(1, side, side)], seen, withhold(seen, 0), frame, noise_std, 0)
+        return one.tells
+
+    wide = Frame(kernel_of("box:17"))
+    assert [tells(side, wide, 0.0, 0.0) for side in (16, 40)] == [False, True]
+    assert [tells(side, wide, 0.1, 0.2) for side in (16, 40)] == [False, True]
+    assert [tells(16, Frame(), 0.0, gaps) for gaps in (0.0, 0.3)] == [False, True]
+    assert tells(16, Frame(), 0.1, 0.0)
+
+
+def test_a_large_picture_of_one_line_is_filled_too():
+    seen = np.zeros((200, 200), bool)
+    seen[:, 7] = True
+    y = np.where(seen, np.arange(200.0)[:, None], 0)[None]
+    assert np.array_equal(filters.smooth(y, seen, 0.0, 1.0)[0], np.repeat(np.arange(200.0)[:, None], 200, 1))
 
 
 def test_draws_from_a_blur_fill_the_frame(net, schedule):

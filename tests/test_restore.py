@@ -1,6 +1,8 @@
 """`emlib restore` from folder to report, with a network of seconds: what is written, and who is told what."""
 
+import base64
 import hashlib
+import io
 import json
 import shutil
 from html.parser import HTMLParser
@@ -8,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from test_own_trouble import promise
 
@@ -17,8 +20,9 @@ from emlib.own import order
 from emlib.own import plan as own_plan
 from emlib.own import restore as module
 from emlib.own.outputs import scores
+from emlib.own.report import _small
 from emlib.planning.budgets import Budget, Speeds
-from emlib.runtime.tensors import load_tensors, write_tensors
+from emlib.runtime.tensors import load_tensors, read_notes, write_tensors
 
 
 def picture(seed, height, width):
@@ -149,6 +153,75 @@ def test_repairs_that_are_damaged_or_anothers_are_made_again_to_the_same_bits(fi
     assert "00001.safetensors is no file, where a run keeps one; move it away" in capsys.readouterr().err
 
 
+def test_repairs_by_another_prior_or_of_other_draws_are_made_anew(finished):
+    """A prior that the clock cut short goes on with the same command; its repairs must not stay."""
+    files = sorted(Path("out/run/repaired").glob("*"))
+    whole = {file: file.read_bytes() for file in files}
+    draws = read_notes(files[0])["draws"]
+    kept = load_tensors(files[0])[0]
+    write_tensors(files[0], {key: 0 * x for key, x in kept.items()}, {"prior": "a shorter one", "draws": draws})
+    write_tensors(files[1], load_tensors(files[1])[0])  # by a release that kept no notes
+    assert main(WORDS) == 0
+    assert {file: file.read_bytes() for file in files} == whole
+    more = str(int(draws) + 2)
+    assert main([*WORDS, "--draws", more]) == 0
+    assert {read_notes(file)["draws"] for file in files} == {more}
+    assert json.loads(Path("out/result.json").read_text())["settings"]["plan"]["draws"] == int(more)
+
+
+def test_what_was_seen_stays_beyond_the_scale_too_and_originals_may_be_in_colour(folders):
+    """A star is brighter than any end of a scale; of an original that does not fit nothing is scored."""
+    rng = np.random.default_rng(0)
+    for kind in ("stars", "whole", "dim"):
+        Path(kind).mkdir()
+    for i in range(3):
+        sky = 2000 + 10 * picture(i, 36, 40).astype(np.uint16)
+        sky[5, 7] = 60000
+        gaps = rng.random(sky.shape) < 0.3
+        gaps[5, 7] = False
+        np.save(f"stars/{i}.npy", np.where(gaps, 0, sky).astype(np.uint16))
+        np.save(f"whole/{i}.npy", np.dstack([sky] * 3) if i < 2 else (sky // 256).astype(np.uint8))
+    words = ["restore", "stars", "--out", "out", "--missing", "0", "--minutes", "0.5", "--truth", "whole"]
+    assert main(words) == 0
+    for file in (*Path("out/repaired").iterdir(), *Path("out/draw").iterdir()):
+        broken, repaired = np.load(f"stars/{file.name}"), np.load(file)
+        assert np.array_equal(repaired[broken > 0], broken[broken > 0])
+        assert repaired.min() > 0
+    rows = json.loads(Path("out/result.json").read_text())["rows"]
+    assert max(row.get("PSNR", 0) for row in rows) > 15  # the filter's; an original of 8 bits would be far off
+
+
+def test_a_picture_of_which_no_pixel_has_all_its_colours_is_named(folders):
+    """A sensor's pattern hides two colours of three everywhere."""
+    Path("mosaic").mkdir()
+    mask = np.zeros((36, 44, 3), np.uint8)
+    for channel, top, left in ((0, 0, 0), (1, 0, 1), (1, 1, 0), (2, 1, 1)):
+        mask[top::2, left::2, channel] = 255
+    write(Path("mosaic"), "a.png", np.dstack([picture(seed, 36, 44) for seed in range(3)]))
+    write(Path("masks"), "a.png", mask)
+    wanted = order.Order(Path("mosaic"), Path("out"), start="preprocessed", masks=Path("masks"))
+    with pytest.raises(ValueError, match="a.png has no pixel that was seen, in all its colours"):
+        order.find(wanted)
+
+
+def test_clean_squares_are_counted_as_they_are(folders, monkeypatch):
+    """Of small pictures there are fewer squares than a plan may ask for; filtered ones are not clean."""
+    shutil.rmtree("clean")
+    for i in range(3):
+        write(Path("clean"), f"{i}.png", picture(100 + i, 32, 32))
+    asked = []
+    real = module.nearness
+    monkeypatch.setattr(module, "nearness", lambda x, clean: asked.append(len(clean)) or real(x, clean))
+    assert main(WORDS) == 0
+    assert asked == [3, 3]
+    assert "<td>clean squares</td><td>3</td>" in Path("out/report.html").read_text()
+
+
+def test_the_report_shows_large_pictures_no_larger_than_a_page_does():
+    page = base64.b64decode(_small(torch.zeros(1, 1500, 2000)).partition(",")[2])
+    assert Image.open(io.BytesIO(page)).size == (680, 510)
+
+
 def test_a_folder_of_another_order_is_refused(finished, capsys):
     assert main([*WORDS, "--noise", "5"]) == 2
     assert "holds a run with" in capsys.readouterr().err
@@ -228,9 +301,22 @@ def test_noise_is_taken_in_the_files_units_or_estimated(folders):
         (["restore", "broken", "--start", "clean", "--out", "out"], "name a folder of a few good pictures"),
         (["restore", "broken", "--clean", "clean", "--out", "out", "--draws", "1"], "at least two draws"),
         (["restore", "broken", "--clean", "clean", "--out", "out", "--minutes", "0.001"], "are too few for EM"),
+        (
+            ["restore", "broken", "--clean", "clean", "--out", "out", "--minutes", "inf"],
+            "--minutes takes a number above",
+        ),
+        (["restore", "broken", "--clean", "clean", "--out", "out", "--blur", "box:wide"], "box:SIDE, with numbers"),
+        (["restore", "broken", "--clean", "clean", "--out", "out", "--blur", "gaussian:1e308"], "gaussian:STD, got"),
+        (
+            ["restore", ".", "--clean", "clean", "--out", "../out"],
+            "clean lies in ., whose pictures all count as broken",
+        ),
+        (["restore", "truth", "--clean", "broken", "--noise", "5", "--out", "out"], "can be used as a clean one"),
+        (["restore", "broken", "--clean", "clean", "--truth", "empty", "--out", "out"], "empty holds no picture"),
     ],
 )
 def test_mistakes_are_told_in_a_sentence(folders, capsys, words, said):
+    Path("empty").mkdir()
     assert main(words) == 2
     err = capsys.readouterr().err
     assert said in err

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import time
-from math import isfinite
+from math import isfinite, isnan
 from pathlib import Path
 
 from emlib.cli.words import Strangers, check_words, path_of
@@ -61,6 +61,8 @@ def order_of(args: argparse.Namespace) -> Order:
     for place in filter(None, (args.clean, args.masks, args.truth)):
         if not place.exists():
             raise FileNotFoundError(f"no folder at {place}; check the path")
+    if args.missing is not None and isnan(args.missing):
+        args.missing = None  # what is not a number is missing anyway
     names = ("broken", "out", "clean", "minutes", "blur", "missing", "masks", "truth", "draws", "seed")
     return Order(**{name: getattr(args, name) for name in names}, noise=noise, start=start)
 

@@ -40,7 +40,8 @@ def run(args: argparse.Namespace) -> None:
     bar = tqdm(steps, total=p.prior_updates, desc="clean prior", unit="update")
     for step in bar:
         losses.append(step.loss)
-        bar.set_postfix(loss=f"{sum(losses[-50:]) / len(losses[-50:]):.4f}", refresh=False)
+        recent = f"{sum(losses[-50:]) / len(losses[-50:]):.4f}"
+        bar.set_postfix(loss=recent, refresh=False)
     about = {"data": str(task.about["data"]), "pictures": str(len(images)), "size": str(images.shape[-1])}
-    save_unet(cast(UNet, step.ema), args.out, command=command_line(), **about, loss=f"{sum(losses[-50:]) / 50:.4f}")
+    save_unet(cast(UNet, step.ema), args.out, command=command_line(), **about, loss=recent)
     print(f"weights: {args.out}")

@@ -36,7 +36,8 @@ def decode_tiff(path: Path) -> Decoded:
         plain = page.photometric in (BRIGHT_IS_ZERO, DARK_IS_ZERO, RGB)
         if plain:
             _check_channels(page)
-        if page.bitspersample <= 8 and not (plain and page.dtype in ("u1", "i1")):  # CMYK, palettes, one bit
+        if page.bitspersample < 8 or page.bitspersample == 8 and not (plain and page.dtype in ("u1", "i1")):
+            # one to seven bits, which tifffile counts as whole bytes or cannot unpack; CMYK, palettes
             return decode_pillow(path, KINDS[".tif"])
         if not plain or page.dtype is None or page.dtype.kind not in "uif":
             raise Unreadable(f"holds {page.bitspersample} bits of {_name(page.photometric)}; save it as grey or RGB")

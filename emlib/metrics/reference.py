@@ -177,7 +177,7 @@ def kept_in() -> Path:
 
 
 def _read(path: Path, about: dict[str, Any]) -> Statistics:
-    note, tensors = read_tensors(path, "statistics")
+    note, tensors = read_tensors(path, "statistics", "delete it, and it is made again")
     if json.loads(note) != about:
         raise ValueError(f"{path} holds statistics of {note}, not of {json.dumps(about)}; delete it")
     return Statistics(int(tensors["n"]), tensors["mean"], tensors["scatter"])

@@ -40,8 +40,11 @@ def kernel_of(word: str) -> Tensor:
     make, how = NAMED[name]
     try:
         values = [float(number) for number in numbers.split(",")]
+    except ValueError:
+        raise ValueError(f"a blur is asked for as {how}, with numbers, got {word!r}") from None
+    try:
         return make(*values)
-    except TypeError:
+    except (TypeError, OverflowError):
         raise ValueError(f"a blur is asked for as {how}, got {word!r}") from None
 
 

@@ -55,6 +55,8 @@ def smooth(y: np.ndarray, seen: np.ndarray, noise_std: float, strength: float) -
     if seen.size <= LARGE:
         return restoration.inpaint_biharmonic(y.astype(np.float64), ~seen, channel_axis=0).astype(y.dtype)
     at, gaps = np.argwhere(seen), np.argwhere(~seen)
+    if any(np.ptp(at @ way) == 0 for way in ((1, 0), (0, 1), (1, 1), (1, -1))) or len(at) < 3:
+        return nearest(y, seen, noise_std, strength)  # a row, a column or a diagonal spans no triangle
     filled = y.copy()
     for channel in filled:
         values = channel[seen]

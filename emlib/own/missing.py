@@ -19,7 +19,7 @@ def covered(opacity: np.ndarray) -> tuple[np.ndarray, str]:
     Raises:
         Unreadable: if its range is unknown, or left.
     """
-    if opacity.dtype.kind in "ui" and opacity.dtype not in ("uint8", "uint16"):
+    if opacity.dtype.kind in "ui" and opacity.dtype.newbyteorder("=") not in ("uint8", "uint16"):
         raise Unreadable(f"has an alpha channel of {opacity.dtype}; save it as uint8, uint16 or floats from 0 to 1")
     most = full(opacity.dtype)
     if not (np.isfinite(opacity).all() and opacity.min() >= 0 and opacity.max() <= most):

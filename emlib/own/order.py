@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import asdict, dataclass
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from emlib.data.listing import Trouble
 from emlib.own.blur import Frame, kernel_of
+from emlib.own.listing import list_pictures
 from emlib.own.noise import estimate_noise
 from emlib.own.pictures import Picture
 from emlib.own.reading import read_folder
@@ -67,6 +69,8 @@ class Order:
             )
         if self.noise is not None and self.noise < 0:
             raise ValueError(f"the noise's standard deviation must be 0 or more, got {self.noise}")
+        if not 0 < self.minutes < inf:
+            raise ValueError(f"--minutes takes a number above 0, got {self.minutes}")
         if self.draws is not None and self.draws < 2:
             raise ValueError(f"a mean and its uncertainty take at least two draws, got {self.draws}")
         inside = Path(os.path.realpath(self.out))
@@ -74,6 +78,11 @@ class Order:
             real = Path(os.path.realpath(place))
             if inside == real or inside in real.parents or real in inside.parents:
                 raise ValueError(f"{self.out} and {place} lie in one another; name another folder with --out")
+        whole = Path(os.path.realpath(self.broken))
+        for place in filter(None, (self.clean, self.truth)):
+            real = Path(os.path.realpath(place))
+            if whole in real.parents:
+                raise ValueError(f"{place} lies in {self.broken}, whose pictures all count as broken; move it out")
 
     def about(self) -> dict[str, Any]:
         """All that numbers depend on, for the run's folder; time and truth change none."""
@@ -134,11 +143,15 @@ def find(order: Order) -> Found:
         FileNotFoundError: if a folder is missing.
     """
     pictures, troubles = read_folder(order.broken, order.missing, order.masks)
-    small = [p for p in pictures if min(p.pixels.shape[-2:]) < SMALLEST]
-    blank = [p for p in pictures if not p.seen.any()]
-    troubles += [Trouble(p.name, f"smaller than {SMALLEST} pixels a side; leave it out") for p in small]
-    troubles += [Trouble(p.name, "has no pixel that was seen; leave it out") for p in blank]
-    pictures = [p for p in pictures if not any(p is other for other in (*small, *blank))]
+    found, pictures = pictures, []
+    for p in found:
+        if min(p.pixels.shape[-2:]) < SMALLEST:
+            troubles.append(Trouble(p.name, f"smaller than {SMALLEST} pixels a side; leave it out"))
+        elif not p.seen.all(0).any():
+            channels = ", in all its colours" if len(p.seen) > 1 else ""
+            troubles.append(Trouble(p.name, f"has no pixel that was seen{channels}; leave it out"))
+        else:
+            pictures.append(p)
     if not pictures:
         raise ValueError(
             f"nothing in {order.broken} can be repaired: " + "; ".join(f"{t.name} {t.why}" for t in troubles)
@@ -154,6 +167,8 @@ def find(order: Order) -> Found:
     seen = [torch.from_numpy(p.seen.all(0, keepdims=True)) for p in pictures]
     y = [_tensor(p, scale, channels) * mask for p, mask in zip(pictures, seen, strict=True)]
     whole = [_tensor(p, scale, channels) for p in good if p.seen.all()]
+    if order.start == "clean" and not whole:
+        raise ValueError(f"no picture in {order.clean} can be used as a clean one: all have gaps, or none can be read")
     if len(whole) < len(good):
         said.append(f"{len(good) - len(whole)} pictures of {order.clean} have gaps and were left out")
     noise_std = scale.noise(noise)
@@ -164,6 +179,8 @@ def find(order: Order) -> Found:
             "with --noise, in the files' own units, the blur with --blur, or what marks a missing pixel with --missing "
             "or --masks"
         )
+    if order.truth and not list_pictures(order.truth).files:
+        raise ValueError(f"{order.truth} holds no picture; name the folder of the originals with --truth, or none")
     if max(frame.border) > SIDES[0] // 2:
         raise ValueError(f"a blur of {max(frame.border) + 1} pixels is too wide; up to {SIDES[0] // 2 + 1} are mended")
     return Found(pictures, troubles, y, seen, withhold(seen, order.seed), whole, scale, frame, noise_std, said)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 from torch import Tensor
 
 from emlib.metrics import alexnet_missing, lpips_distance, psnr
@@ -17,7 +18,7 @@ from emlib.own.restore import Done
 from emlib.own.writing import write_picture
 from emlib.runs.record import write_result
 from emlib.runtime.places import try_folder
-from emlib.unet import UNet, save_unet
+from emlib.unet import save_unet
 
 
 def write_all(done: Done, command: str = "emlib.own.restore", seconds: float = 0.0) -> Iterator[Path]:
@@ -30,11 +31,10 @@ def write_all(done: Done, command: str = "emlib.own.restore", seconds: float = 0
     if done.judgement.recommended != "mean":
         take = done.filtered
     for i, picture in enumerate(done.found.pictures):
-        yield _written(out / "repaired", picture, take(i), done)
-        yield _written(out / "draw", picture, done.repaired(i)[2], done)
-    if isinstance(done.prior, UNet):
-        save_unet(done.prior, out / "prior.safetensors", command=command)
-        yield out / "prior.safetensors"
+        yield _written(out / "repaired", picture, take(i), done, i)
+        yield _written(out / "draw", picture, done.repaired(i)[2], done, i)
+    save_unet(done.prior, out / "prior.safetensors", command=command)
+    yield out / "prior.safetensors"
     truth = against_truth(done) if done.order.truth else None
     write_result(out / "result.json", "restore", _settings(done), _rows(done, truth), seconds)
     yield out / "result.json"
@@ -59,11 +59,12 @@ def try_order(out: Path) -> None:
         raise ValueError(f"{out / strange[0]} is there already and no run of restore's made it; name another --out")
 
 
-def _written(folder: Path, picture: Picture, x: Tensor, done: Done) -> Path:
+def _written(folder: Path, picture: Picture, x: Tensor, done: Done, i: int) -> Path:
     """One picture in its own size, depth and colour; a grey one among colour ones is their mean."""
     channels = picture.pixels.shape[0]
     x = x if x.shape[0] == channels else x.mean(0, keepdim=True)
-    return write_picture(folder, picture, done.found.scale.from_unit(x))
+    stays = done.stays(i)[:channels].numpy()  # to the last digit
+    return write_picture(folder, picture, np.where(stays, picture.pixels, done.found.scale.from_unit(x)))
 
 
 def against_truth(done: Done) -> dict[str, dict[str, float]]:
@@ -78,12 +79,18 @@ def against_truth(done: Done) -> dict[str, dict[str, float]]:
 
 
 def originals(done: Done, folder: Path) -> dict[int, Tensor]:
-    """Number of a picture -> its original of the same name and size in a folder, [C, H, W] on [-1, 1], where it is."""
+    """Number of a picture -> its original of the same name, size and type in a folder, [C, H, W] on [-1, 1].
+
+    Without those that have gaps; of a colour original of a grey picture the mean of its colours counts.
+    """
     known, truth = {Path(p.name).with_suffix("").as_posix(): p for p in read_folder(folder)[0]}, {}
     for i, picture in enumerate(done.found.pictures):
-        original = known.get(Path(picture.name).with_suffix("").as_posix())
-        if original is not None and original.pixels.shape[-2:] == picture.pixels.shape[-2:]:
-            truth[i] = done.found.scale.to_unit(original.pixels).expand_as(done.found.y[i])
+        original, y = known.get(Path(picture.name).with_suffix("").as_posix()), done.found.y[i]
+        if original is None or original.pixels.shape[-2:] != y.shape[-2:]:
+            continue
+        if original.form.dtype == picture.form.dtype and original.seen.all():
+            x = done.found.scale.to_unit(original.pixels)
+            truth[i] = (x if len(x) <= len(y) else x.mean(0, keepdim=True)).expand_as(y)
     return truth
 
 

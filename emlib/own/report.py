@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from emlib.data.pixels import to_pixels
 from emlib.own import verdict
@@ -30,16 +31,17 @@ table{border-collapse:collapse}th,td{padding:.25em .9em .25em 0;text-align:right
 th:first-child,td:first-child{text-align:left}
 thead th{border-bottom:1px solid #888}.say{border-left:4px solid #2b6cb0;padding:.4em 1em;background:#f3f7fb}
 .deck{display:flex;flex-wrap:wrap;gap:1.5em}.one{margin:0}.one figcaption{font-size:.85em;overflow-wrap:anywhere}
-.pair{position:relative;line-height:0}.pair img{width:340px;height:auto;image-rendering:pixelated}
+.pair{position:relative;line-height:0}.pair img{width:WIDTHpx;height:auto;image-rendering:pixelated}
 .pair .after{position:absolute;left:0;top:0;clip-path:inset(0 0 0 50%)}
-input[type=range]{width:340px}.warn{color:#8a3b00}
+input[type=range]{width:WIDTHpx}.warn{color:#8a3b00}
 code{background:#f2f2f2;padding:.1em .3em;overflow-wrap:anywhere}
-"""
+""".replace("WIDTH", str(WIDTH))
 SCRIPT = """
 for (const one of document.querySelectorAll('.one')) {
   const after = one.querySelector('.after'), slide = one.querySelector('input'), pick = one.querySelector('select');
+  const first = after.src;
   slide.oninput = () => { after.style.clipPath = `inset(0 0 0 ${slide.value}%)`; };
-  pick.onchange = () => { after.src = one.querySelector(`img[data-way="${pick.value}"]`).src; };
+  pick.onchange = () => { after.src = (one.querySelector(`img[data-way="${pick.value}"]`) || { src: first }).src; };
 }
 """
 
@@ -136,13 +138,13 @@ def _one(done: Done, i: int) -> str:
     """A picture with its slider: broken on the left, on the right what the list says."""
     mean, std, draw = done.repaired(i)
     spread = (std.mean(0, keepdim=True) / max(float(std.max()), 1e-6) * 2 - 1).expand_as(mean)
-    ways = {"mean": mean, "a single draw": draw, done.judgement.filter: done.filtered(i), "uncertainty": spread}
+    ways = {"a single draw": draw, done.judgement.filter: done.filtered(i), "uncertainty": spread}
     name = html.escape(done.found.pictures[i].name)
-    hidden = "".join(f'<img hidden data-way="{html.escape(way)}" src="{_png(x)}" alt="">' for way, x in ways.items())
-    options = "".join(f"<option>{html.escape(way)}</option>" for way in ways)
+    hidden = "".join(f'<img hidden data-way="{html.escape(way)}" src="{_small(x)}" alt="">' for way, x in ways.items())
+    options = "".join(f"<option>{html.escape(way)}</option>" for way in ("mean", *ways))
     return (
-        f'<figure class="one"><div class="pair"><img src="{_png(done.found.y[i])}" alt="{name}, broken">'
-        f'<img class="after" src="{_png(mean)}" alt="{name}, repaired"></div>{hidden}'
+        f'<figure class="one"><div class="pair"><img src="{_small(done.found.y[i])}" alt="{name}, broken">'
+        f'<img class="after" src="{_small(mean)}" alt="{name}, repaired"></div>{hidden}'
         f'<input type="range" min="0" max="100" value="50" aria-label="how much of the repaired picture is covered">'
         f'<figcaption>{name} <select aria-label="what lies on the right">{options}</select></figcaption></figure>'
     )
@@ -183,7 +185,7 @@ def _curve(done: Done) -> str:
 
 def _settings(done: Done, command: str) -> str:
     found, rows = done.found, [["pictures", str(len(done.found.y))], ["squares of", f"{done.plan.side} pixels"]]
-    rows += [["clean squares", str(done.plan.clean)], ["draws of each picture", str(done.plan.draws)]]
+    rows += [["clean squares", str(done.clean)], ["draws of each picture", str(done.plan.draws)]]
     rows += [["noise, in the files' units", f"{found.scale.spread(found.noise_std):.4g}"]]
     rows += [["scale", f"{found.scale.low:g} to {found.scale.high:g}"]]
     plan = "".join(f"<p>{html.escape(line)}</p>" for line in done.plan.em.lines())
@@ -199,3 +201,10 @@ def _png(x: Tensor) -> str:
     buffer = io.BytesIO()
     image.save(buffer, format="PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _small(x: Tensor) -> str:
+    """The same, no wider than twice what the page shows of it: a camera's picture would be megabytes."""
+    if x.shape[-1] > 2 * WIDTH:
+        x = interpolate(x[None], scale_factor=2 * WIDTH / x.shape[-1], mode="area")[0]
+    return _png(x)

@@ -28,15 +28,16 @@ from emlib.own.filters import methods
 from emlib.own.order import Found, Order, find
 from emlib.own.plan import JUDGED, SHOWN, OwnPlan
 from emlib.own.repair import FINER, draws, measurements, solver
-from emlib.own.withheld import Judgement, judge_filters, mend, questions
+from emlib.own.withheld import Judgement, Question, judge_filters, mend, questions
 from emlib.planning.plan import keep_plan
 from emlib.posterior import mmps
 from emlib.runs.presets import Preset
 from emlib.runs.progress import until
 from emlib.runtime.device import pick_device
 from emlib.runtime.precision import quick
-from emlib.runtime.tensors import load_tensors, usable, write_tensors
+from emlib.runtime.tensors import checksum, load_tensors, read_notes, usable, write_tensors
 from emlib.schedule import Schedule, linear_schedule
+from emlib.unet import UNet
 
 FILTERED = 200
 """Pictures that a filter mends for EM to begin with, at most."""
@@ -49,6 +50,7 @@ class Done:
     Attributes:
         order, found, plan: what was asked, read and planned.
         prior: the last one.
+        clean: clean squares that EM began with.
         progress: (EM iteration, mean squared error at withheld pixels of its E-step's draws, on [-1, 1]).
         judgement: who mends best.
         samples: squares drawn from the prior, [N, C, side, side].
@@ -62,7 +64,8 @@ class Done:
     order: Order
     found: Found
     plan: OwnPlan
-    prior: Eps
+    prior: UNet
+    clean: int
     progress: list[tuple[int, float]]
     judgement: Judgement
     samples: Tensor
@@ -73,16 +76,28 @@ class Done:
     mended: dict[int, Tensor] = field(default_factory=dict)
 
     def repaired(self, i: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Mean, standard deviation and one draw of a picture, [C, H, W] each on [-1, 1]."""
+        """Mean, standard deviation and one draw of a picture, [C, H, W] each on [-1, 1] but for what :meth:`stays`."""
         kept, _ = load_tensors(self.repairs[i], "delete it, and the same command draws it again")
-        return kept["mean"], kept["std"], kept["draw"]
+        mean, draw = (torch.where(self.stays(i), self.found.y[i], kept[name]) for name in ("mean", "draw"))
+        return mean, kept["std"], draw
 
     def filtered(self, i: int) -> Tensor:
-        """A picture by the best filter, [C, H, W] on [-1, 1]."""
+        """A picture by the best filter, [C, H, W] on [-1, 1] but for what :meth:`stays`."""
         if i not in self.mended:  # files, scores and report ask for the same
             name, f = self.judgement.filter, self.found
-            self.mended[i] = mend(name, f.y[i], f.seen[i], f.noise_std, self.judgement.strengths[name], f.frame)
+            mended = mend(name, f.y[i], f.seen[i], f.noise_std, self.judgement.strengths[name], f.frame)
+            self.mended[i] = torch.where(self.stays(i), f.y[i], mended)
         return self.mended[i]
+
+    def stays(self, i: int) -> Tensor:
+        """What of a picture is kept as it was measured, bool [C, H, W].
+
+        All that was seen without noise and blur; with noise what lies beyond the scale, such as a star, where no repair
+        reaches; nothing of a blurred picture.
+        """
+        f = self.found
+        there = f.seen[i].expand_as(f.y[i]) if f.frame.kernel is None else torch.zeros_like(f.y[i], dtype=torch.bool)
+        return there & (f.y[i].abs() > 1) if f.noise_std else there
 
 
 def restore(order: Order) -> Iterator[Progress | Iteration | Done]:
@@ -98,6 +113,7 @@ def restore(order: Order) -> Iterator[Progress | Iteration | Done]:
     keep.refuse_others({**dict.fromkeys(keep.settings()), **about})
     before = planning.kept(folder)
     plan = before or planning.make_plan(order, found, device, begin)  # which may find the time too short
+    plan = replace(plan, draws=order.draws or plan.draws)
     keep.hold()
     keep.claim(about)
     if before is None:
@@ -113,7 +129,7 @@ def _restore(
     y, kept, asked = _squares(found, plan, order.seed)
     m = measurements(list(y), list(kept), found.noise_std, range(len(y)), found.frame).on(device)
     ends = begin + 60 * order.minutes - plan.em.seconds["scores"]
-    start, progress, last = _start(order, found, plan, m, schedule), [], None
+    (start, good), progress, last = _start(order, found, plan, m, schedule), [], None
     settings = replace(p.em, seed=order.seed)
     calls, steps = solver(found.frame, found.noise_std, p.e_steps)
     sampler = partial(mmps, steps=calls, cg_steps=steps)
@@ -124,7 +140,7 @@ def _restore(
             if event.iteration:
                 progress.append((event.iteration, _withheld_error(event.reconstructions, y, asked, found)))
         yield event
-    if last is None or not isinstance(last.prior, torch.nn.Module):
+    if last is None or not isinstance(last.prior, UNet):
         raise ValueError(f"no prior was finished in {order.minutes:g} minutes; the same command goes on, with more")
     prior = quick(last.prior, p.em.sampling)
     judgement = yield from _judged(order, found, plan, p, prior, schedule)
@@ -134,6 +150,7 @@ def _restore(
         found,
         plan,
         last.prior,
+        len(good),
         progress,
         judgement,
         samples,
@@ -141,8 +158,7 @@ def _restore(
         last.iteration < p.em.iterations,
         last.updates,
     )
-    if isinstance(start, Tensor) and order.start == "clean" and progress:
-        good = start[: plan.clean]
+    if len(good) and progress:
         done.copies = nearness(samples, good) / nearness(last.reconstructions[:SHOWN], good)
     yield from _repaired(order, found, plan, p, prior, schedule, folder, done)
     yield done
@@ -160,22 +176,25 @@ def _squares(found: Found, plan: OwnPlan, seed: int) -> tuple[Tensor, Tensor, Te
     return y.contiguous(), kept.bool(), asked.bool()
 
 
-def _start(order: Order, found: Found, plan: OwnPlan, m: Measurements, schedule: Schedule) -> Tensor | Eps:
-    """What EM begins with: squares that a filter mended, clean ones first where there are any; or a Gaussian.
+def _start(
+    order: Order, found: Found, plan: OwnPlan, m: Measurements, schedule: Schedule
+) -> tuple[Tensor | Eps, Tensor]:
+    """What EM begins with, squares that a filter mended and clean ones, or a Gaussian; and the clean ones among them.
 
     Filtered pictures are not good, but there are many, and nearer to the truth than what a prior of a few dozen clean
     ones would draw.
     """
     if order.start == "gaussian":
-        return fit_gaussian(m, schedule)
+        return fit_gaussian(m, schedule), torch.empty(0)
     filtered = [
         mend(methods(found.noise_std, found.frame)[-1].name, y, seen, found.noise_std, 1.0, found.frame)
         for y, seen in islice(zip(found.y, found.kept, strict=True), FILTERED)
     ]
     squares = _cut(filtered, plan.side, plan.em.observations, order.seed + 2)
-    if order.start == "clean":
-        squares = torch.cat([_cut(found.clean, plan.side, plan.clean, order.seed + 1), squares])
-    return squares
+    if order.start != "clean":
+        return squares, torch.empty(0)
+    good = _cut(found.clean, plan.side, plan.clean, order.seed + 1)  # small pictures have fewer than were planned
+    return torch.cat([good, squares]), good
 
 
 def _cut(pictures: Sequence[Tensor], side: int, count: int, seed: int) -> Tensor:
@@ -195,12 +214,8 @@ def _judged(
     order: Order, found: Found, plan: OwnPlan, p: Preset, prior: Eps, schedule: Schedule
 ) -> Generator[Progress, None, Judgement]:
     """Means, draws and filters, on pictures of which some pixels are withheld."""
-    some = (
-        torch.randperm(len(found.y), generator=torch.Generator().manual_seed(order.seed))[:JUDGED]
-        .sort()
-        .values.tolist()
-    )
     asked = questions(found.y, found.seen, found.asked, found.frame, found.noise_std, order.seed)
+    some = _judges(asked, order.seed)
     y, seen, noise_std = [q.y for q in asked], [q.seen for q in asked], asked[0].noise_std
     mean, one = {}, {}
     yield Progress(p.em.iterations + 1, "judging", 0, len(some))
@@ -212,18 +227,33 @@ def _judged(
     return Judgement({**ours, **errors}, strengths)
 
 
+def _judges(asked: Sequence[Question], seed: int) -> list[int]:
+    """Numbers of some pictures of which it can be told how well they are mended.
+
+    Raises:
+        ValueError: if there are none.
+    """
+    drawn = torch.randperm(len(asked), generator=torch.Generator().manual_seed(seed)).tolist()
+    if not (told := [i for i in drawn if asked[i].tells]):
+        raise ValueError("the blur leaves too little of such small pictures to judge a repair by; name larger ones")
+    return sorted(told[:JUDGED])
+
+
 def _how(order: Order, found: Found, plan: OwnPlan, p: Preset, noise_std: float, purpose: str) -> tuple[Any, ...]:
     """What :func:`emlib.own.repair.draws` is told, from ``frame`` on: judges and repairs are drawn alike."""
     steps = FINER * p.e_steps
     return found.frame, noise_std, plan.side, p.unet.stride, steps, plan.draws, order.seed, purpose, p.em.e_batch
 
 
-def whole(file: Path, shape: tuple[int, ...]) -> bool:
-    """Whether the draws of a picture of this shape are there; damaged ones, or another's, are drawn again."""
+def whole(file: Path, shape: tuple[int, ...], made: dict[str, str]) -> bool:
+    """Whether the draws of a picture of this shape are there; damaged ones, or another's, are drawn again.
+
+    ``made``: notes that say by what; a prior that the clock cut short goes on, and repairs by it are made anew.
+    """
     kept = usable(file, "so its picture is repaired again")
-    return kept.keys() == {"mean", "std", "draw"} and all(
-        x.shape == shape and x.dtype == torch.float32 and bool(x.isfinite().all()) for x in kept.values()
-    )
+    if kept.keys() != {"mean", "std", "draw"} or not made.items() <= read_notes(file).items():
+        return False
+    return all(x.shape == shape and x.dtype == torch.float32 and bool(x.isfinite().all()) for x in kept.values())
 
 
 def _samples(prior: Eps, schedule: Schedule, found: Found, plan: OwnPlan, device: str) -> Tensor:
@@ -242,13 +272,14 @@ def _repaired(
 ) -> Iterator[Progress]:
     """Draws of every picture, with all that was seen; what is on disk already is not drawn again."""
     done.repairs = {i: folder / "repaired" / f"{i:05d}.safetensors" for i in range(len(found.y))}
-    left = [i for i, file in done.repairs.items() if not whole(file, tuple(found.y[i].shape))]
+    made = {"prior": checksum(done.prior.state_dict(), {}), "draws": str(plan.draws)}
+    left = [i for i, file in done.repairs.items() if not whole(file, tuple(found.y[i].shape), made)]
     ready = len(found.y) - len(left)
     yield Progress(p.em.iterations + 1, "repairs", ready, len(found.y))
     how = _how(order, found, plan, p, found.noise_std, "repair")
     for i, x in draws(prior, schedule, found.y, found.seen, left, *how):
         # partners lie on either side of their mean, which costs no degree of freedom
         std = x.std(0, correction=0)
-        write_tensors(done.repairs[i], {"mean": x.mean(0), "std": std, "draw": x[0]})
+        write_tensors(done.repairs[i], {"mean": x.mean(0), "std": std, "draw": x[0]}, made)
         ready += 1
         yield Progress(p.em.iterations + 1, "repairs", ready, len(found.y))

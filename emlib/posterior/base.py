@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 
 from torch import Generator, Tensor, nn
@@ -112,8 +113,7 @@ def draw_pair(
 
 def _drawn(walk: Iterator[SampleStep], count: int, purpose: str) -> Tensor:
     """Where a walk ends, on [-1, 1]; of pictures that only fill up a batch nothing."""
-    *_, last = walk
-    x = last.x_t[:count]
+    x = deque(walk, maxlen=1).pop().x_t[:count]
     if not bool(x.isfinite().all()):  # asked before what is infinite becomes black or white
         raise NotFinite(
             f"{purpose!r} drew pictures that are no numbers (NaN); take a lower guidance scale if there is one, or "

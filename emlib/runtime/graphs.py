@@ -46,8 +46,8 @@ def recorded(work: Callable[..., Tensor]) -> Callable[..., Tensor]:
 def recorded_network(model: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
     """A network whose weights are fixed, [B, C, H, W] and [B] -> [B, C, H, W], recorded at its first call.
 
-    One recording for each shape, with the way back to the pictures where a gradient is wanted. A gradient belongs to
-    the last answer of its shape: an older one is refused.
+    One recording for each shape, with the way back to the pictures where a gradient is wanted. A gradient of an answer
+    that is not the last of its shape plays the way there once more.
     """
     tapes: dict[Any, _Tape] = {}
 
@@ -100,21 +100,21 @@ class _Tape:
 
 
 class _Replay(torch.autograd.Function):
-    """A tape's forward pass, and its way back for as long as nobody has played it again."""
+    """A tape's forward pass, and its way back, for which it is played again if another has played it since."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, t: Tensor, tape: _Tape) -> Tensor:
         answer = tape.forward(x, t)
+        ctx.save_for_backward(x, t)
         ctx.tape, ctx.turn = tape, tape.turn
         return answer
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        x, t = ctx.saved_tensors  # which may play the tape, too: large pictures keep no answers of their tiles
         if ctx.turn != ctx.tape.turn:
-            raise RuntimeError(
-                "the network has answered again since, so this gradient is gone; ask for it first, or call the network "
-                "itself (Speed(graphs=False))"
-            )
+            ctx.tape.forward(x, t)
+            ctx.turn = ctx.tape.turn
         return ctx.tape.backward(grad), None, None
 
 

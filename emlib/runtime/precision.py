@@ -3,6 +3,7 @@ r"""The same network in fewer bits or compiled: choices of a preset that change 
 from __future__ import annotations
 
 import copy
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -43,18 +44,17 @@ FLOAT32 = Speed()
 
 
 def filled_up(model: Eps) -> Eps:
-    """The network, which never meets a batch smaller than one before: a rest is filled up to a size that it knows.
+    """The network, which never meets a batch smaller than one before of pictures as large: a rest is filled up.
 
     Kernels are compiled or recorded for one size, so each further one would take minutes, or memory, for the last few
     pictures of an E-step.
     """
-    known: list[int] = []
+    known: defaultdict[torch.Size, set[int]] = defaultdict(set)
 
     def eps(x: Tensor, t: Tensor) -> Tensor:
-        n = len(x)
-        size = min((size for size in known if size >= n), default=n)
-        if size not in known:
-            known.append(size)
+        n, sizes = len(x), known[x.shape[1:]]
+        size = min((size for size in sizes if size >= n), default=n)
+        sizes.add(size)
         if size > n:
             x, t = (torch.cat([part, part[-1:].expand(size - n, *part.shape[1:])]) for part in (x, t))
         return model(x, t)[:n]

@@ -41,6 +41,11 @@ class UNetConfig:
                 f"attention needs one entry a resolution: {len(self.channels)} widths {self.channels}, "
                 f"but attention={self.attention}"
             )
+        if self.channels[0] < 4 or self.channels[0] % 2:
+            raise ValueError(
+                f"the first width takes an even number from 4 on, for sines and cosines of the time, got "
+                f"{self.channels[0]}"
+            )
         if bad := [c for c in self.channels if c % self.groups]:
             raise ValueError(f"each width must be a multiple of groups={self.groups}, got {bad}")
 
