@@ -21,8 +21,9 @@ from typing import NamedTuple
 from gpu_minutes import environment  # first, for it finds the library where that is not installed
 
 from emlib.cli.experiment import whole_command
-from emlib.experiments.config import asked, check_methods, read_experiment
-from emlib.experiments.table import gather
+from emlib.experiments.config import Experiment, asked, check_methods, read_experiment
+from emlib.experiments.table import check_kept, gather
+from emlib.runs.task import check_seed
 
 RESULTS, RUNS = Path("data/results"), Path("runs")
 
@@ -65,12 +66,14 @@ def main(words: list[str] | None = None) -> int:
         if args.preset and not args.out:
             raise ValueError("--preset makes another table than the recorded one; name a folder for it with --out")
         rows = wanted(args)
+        for name, seeds in tables(rows).items():
+            check_kept(*where(args, name, seeds))
     except (ValueError, FileNotFoundError) as error:
         print(f"tables: {error}", file=sys.stderr)
         return 2
     failed = run([row for row in rows if not file(args, row).is_file()], begin + 60 * args.minutes, args)
-    for name in dict.fromkeys(row.experiment for row in rows):
-        gathered(args, name, [row.seed for row in rows if row.experiment == name])
+    for name, seeds in tables(rows).items():
+        gathered(args, name, seeds)
     lacking = [row for row in rows if not file(args, row).is_file()]
     for row in lacking:
         begun = log(args, row).is_file()
@@ -86,6 +89,8 @@ def wanted(args: argparse.Namespace) -> list[Row]:
         experiment = read_experiment(name)
         chosen = tuple(methods.split(",")) if methods else experiment.methods
         check_methods(chosen)
+        for seed in args.seeds or ():
+            check_seed(seed)
         rows += [Row(name, method, seed) for method in chosen for seed in args.seeds or experiment.seeds]
     return list(dict.fromkeys(rows))
 
@@ -111,10 +116,20 @@ def run(waiting: list[Row], ends: float, args: argparse.Namespace) -> list[Row]:
     return failed
 
 
+def tables(rows: list[Row]) -> dict[str, list[int]]:
+    """The experiments that rows are of, and the seeds of each."""
+    return {name: [row.seed for row in rows if row.experiment == name] for name in dict.fromkeys(r[0] for r in rows)}
+
+
+def where(args: argparse.Namespace, name: str, seeds: list[int]) -> tuple[Experiment, Path]:
+    """An experiment with these seeds beside its own, and the folder of its rows."""
+    return asked(read_experiment(name), args.preset, seeds), (args.out or RESULTS) / Path(name).stem
+
+
 def gathered(args: argparse.Namespace, name: str, seeds: list[int]) -> None:
     """The table of all rows that there are: processes that end together each know only of those before."""
-    own, kept = read_experiment(name), (args.out or RESULTS) / Path(name).stem
-    experiment, out = asked(own, args.preset, seeds), kept.with_name(f"{kept.name}.json")
+    own, (experiment, kept) = read_experiment(name), where(args, name, seeds)
+    out = kept.with_name(f"{kept.name}.json")
     given = argparse.Namespace(name=name, data=None, preset=args.preset, folder=None, out=args.out and out)
     command = whole_command(given, experiment.seeds if experiment.seeds != own.seeds else ())
     gather(experiment, kept.name, kept, out, command)

@@ -399,6 +399,17 @@ def test_a_search_starts_from_the_last_scale_also_when_the_run_resumes(tiny, sch
     again = Search()
     finished(em(tiny, schedule, tmp_path, e_step=again))
     assert again.starts == [(3, 2.0)]
+    # whoever draws held-out pictures afterwards searches from the last scale, whatever was read and not drawn
+    (tmp_path / "prior_03.safetensors").unlink()
+    late = Search()
+    finished(em(tiny, schedule, tmp_path, e_step=late))
+    assert late.starts == []
+    assert whole.last == again.last == late.last == 3.0
+
+
+def test_clean_pictures_of_another_size_cannot_stay_in_m_steps(tiny, schedule):
+    with pytest.raises(ValueError, match="clean pictures of 16 x 16 pixels cannot stay .* of 8 x 8; make them as"):
+        em(tiny, schedule, clean=torch.zeros(2, 1, 16, 16), clean_copies=1)
 
 
 def test_an_e_step_that_draws_no_numbers_stops_the_run_and_keeps_nothing_of_it(tiny, schedule, tmp_path):

@@ -341,6 +341,31 @@ def test_files_of_other_settings_are_refused(toy, capsys):
     assert "{'fraction': 0.6}, but this one has {'fraction': 0.7}" in capsys.readouterr().err
 
 
+def test_rows_of_other_settings_or_pictures_never_stand_in_one_table(toy, capsys):
+    """Of another seed, too, and before anything is computed; nor is a table gathered anew as if they were its own."""
+    photographs(toy / "mine", 300)
+    write(toy, methods=["observed", "classical"])
+    assert main(["experiment", "toy", "--methods", "observed"]) == 0
+    before = record(toy)
+    assert main(["experiment", "toy", "--methods", "classical", "--data", "mine"]) == 2
+    assert "observed.json was made of the pictures 'Fashion-MNIST" in capsys.readouterr().err
+    write(toy, methods=["observed"], cg_steps=2)
+    assert main(["experiment", "toy", "--seeds", "1"]) == 2
+    assert "{'cg_steps': 1}, but this one has {'cg_steps': 2}" in capsys.readouterr().err
+    assert not (toy / "data" / "results" / "toy" / "seed-1").exists()
+    assert record(toy) == before
+
+
+def test_what_a_method_left_to_go_on_from_is_not_taken_by_another_table(toy, capsys):
+    """EM's own folder does not say how its E-steps were drawn; the table's working folder does."""
+    write(toy, methods=["em-mmps"])
+    assert main(["experiment", "toy"]) == 0
+    write(toy, methods=["em-mmps"], cg_steps=2)
+    assert main(["experiment", "toy", "--out", "other.json"]) == 2
+    assert "runs/toy/seed-0 holds a run with {'cg_steps': 1}" in capsys.readouterr().err
+    assert main(["experiment", "toy", "--out", "other.json", "--folder", "runs/other"]) == 0
+
+
 @pytest.mark.parametrize(
     ("change", "words", "says"),
     [

@@ -296,6 +296,8 @@ def test_no_call_is_made_twice_nor_more_than_allowed():
 
 def test_a_scale_that_leads_astray_never_wins():
     assert min(search(lambda s: float("nan") if s > 1 else -s), key=lambda t: t.score).scale == 1.0
+    far = search(lambda s: float("nan") if s > 0.4 else -s, calls=8)  # neither the start nor its neighbours are numbers
+    assert min(far, key=lambda t: t.score).scale == pytest.approx(2**-1.5)
 
 
 @pytest.mark.parametrize(("more", "said"), [({"calls": 0}, "calls=0"), ({"start": -1.0}, "above 0, got")])

@@ -64,6 +64,19 @@ def test_a_folder_is_free_once_nobody_has_the_run(tmp_path):
         assert ask() == "False"
 
 
+def test_a_folder_that_was_made_anew_is_locked_anew(tmp_path):
+    """A notebook's interrupted cell still holds what was deleted meanwhile; the cell run again holds what is there."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    first = Hold(folder)
+    folder.rmdir()
+    folder.mkdir()
+    again = Hold(folder)
+    code = f"from emlib.runtime.locks import held_elsewhere; print(held_elsewhere({str(folder)!r}))"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip()
+    assert (said, again.mine, first.mine) == ("True", True, False)
+
+
 def test_two_processes_may_write_the_same_file_at_once(tmp_path):
     with atomic_file(tmp_path / "x") as part:
         part.write_text("ours")

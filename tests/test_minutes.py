@@ -224,6 +224,11 @@ def test_without_noise_gaps_take_two_solver_steps_in_fewer_calls(quick_machine):
         assert (said["e_steps"], said["cg_steps"]) == expected
 
 
+def test_the_calls_of_dps_are_not_planned(quick_machine, capsys):
+    assert main([*WORDS, "--operator", "mask", "--sampler", "dps"]) == 2
+    assert "--minutes plans the calls of MMPS and PiGDM, not those of dps" in capsys.readouterr().err
+
+
 def test_other_first_priors_are_not_capped_and_their_pictures_not_repeated(quick_machine, tmp_path):
     assert main([*WORDS, "--start", "preprocessed"]) == 0
     assert json.loads(Path("run/result.json").read_text())["settings"]["clean_copies"] == 0

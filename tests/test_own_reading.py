@@ -331,6 +331,28 @@ def test_unusual_tiffs(tmp_path):
     assert alone(tmp_path / "thumb.tif").pixels.shape == (1, *SIZE)
 
 
+@pytest.mark.parametrize("dark", [False, True])
+def test_tiffs_of_fewer_than_eight_bits_are_spread_over_eight(dark, tmp_path):
+    """Old scanners pack two pixels into a byte; a picture from 0 to 15 would pass for a black one."""
+    values = np.arange(16 * 16, dtype=np.uint8).reshape(16, 16) % 16
+    stored = 15 - values if dark else values
+    packed = (stored[:, ::2] << 4 | stored[:, 1::2]).tobytes()
+    entries = [(256, 16), (257, 16), (258, 4), (259, 1), (262, 0 if dark else 1), (273, 8), (277, 1), (278, 16)]
+    entries += [(279, len(packed))]
+    table = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in entries)
+    head = struct.pack("<2sHI", b"II", 42, 8 + len(packed)) + packed
+    (tmp_path / "x.tif").write_bytes(head + struct.pack("<H", len(entries)) + table + bytes(4))
+    assert np.array_equal(alone(tmp_path / "x.tif").pixels[0], 17 * values)
+
+
+def test_opacity_in_either_order_of_bytes(tmp_path):
+    values = np.full((16, 16, 4), 3000, ">u2")
+    values[..., 3] = 65535
+    values[4, 5, 3] = 0
+    np.save(tmp_path / "x.npy", values)
+    assert np.argwhere(~alone(tmp_path / "x.npy").seen[0]).tolist() == [[4, 5]]
+
+
 def test_what_is_no_number_is_missing(tmp_path):
     values = numbers(3, "float32")
     values[1, 2] = np.nan

@@ -248,6 +248,15 @@ def test_tensorboard_must_be_there_if_it_is_asked_for(toy, monkeypatch):
     assert "install it with pip" in check.said
 
 
+def test_what_a_container_has_read_from_files_is_free(tmp_path, monkeypatch):
+    monkeypatch.setattr(emlib.runtime.device, "CGROUP", tmp_path)
+    (tmp_path / "memory.max").write_text("4000\n")
+    (tmp_path / "memory.current").write_text("3900\n")
+    assert emlib.runtime.device.free_memory() == 100
+    (tmp_path / "memory.stat").write_text("anon 300\ninactive_file 3500\nactive_file 100\n")
+    assert emlib.runtime.device.free_memory() == 3600
+
+
 def test_free_memory_is_what_psutil_says():
     psutil = pytest.importorskip("psutil")
     assert emlib.runtime.device.free_memory() <= psutil.virtual_memory().total

@@ -37,6 +37,19 @@ def test_the_commit_is_the_one_git_tells_or_it_says_there_is_none(tmp_path, monk
     assert record.provenance()["commit"] == "not in a git checkout"
 
 
+def test_a_strangers_repository_lends_no_commit(tmp_path, monkeypatch):
+    """Installed into an environment below somebody's checkout, whose commit says nothing of emlib's code."""
+    from emlib.runs import record
+
+    here = tmp_path / ".venv" / "emlib" / "runs"
+    here.mkdir(parents=True)
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b"]
+    subprocess.run([*git, "init", "-q"], check=True)
+    subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "theirs"], check=True)
+    monkeypatch.setattr(record, "__file__", str(here / "record.py"))
+    assert record.provenance()["commit"] == "not in a git checkout"
+
+
 def test_a_benchmark_records_the_script_that_ran(monkeypatch):
     from emlib.runs.record import command_line
 

@@ -82,6 +82,8 @@ def run(args: argparse.Namespace) -> int:
         return dry_run(job, device) if args.dry_run else run_job(job, device)
     if given := [word for word in ("iterations", "e_batch", "train_batch") if getattr(args, word) is not None]:
         raise ValueError(f"--minutes chooses --{given[0].replace('_', '-')} itself; leave one of them out")
+    if find_sampler(job.sampler).steps != "e_steps":
+        raise ValueError(f"--minutes plans the calls of MMPS and PiGDM, not those of {job.sampler}; leave it out")
     if ranks().world > 1:
         raise ValueError("--minutes plans for one process; start it without torchrun")
     if args.folder is None:

@@ -13,7 +13,7 @@ from emlib.cli.words import Strangers, check_words, path_of
 from emlib.experiments.config import asked, check_experiment, check_methods, here, read_experiment
 from emlib.experiments.methods import METHODS
 from emlib.experiments.run import run_missing
-from emlib.experiments.table import gather
+from emlib.experiments.table import check_kept, gather
 from emlib.runs.outputs import try_result
 from emlib.runtime.places import try_folder
 
@@ -54,6 +54,7 @@ def run(args: argparse.Namespace) -> None:
     try_result(out, name, ".png", "-samples.png")
     for each in (kept, folder):
         try_folder(each)
+    check_kept(experiment, kept)
     for seed in seeds:
         part = f"seed-{seed}"
         for rows in run_missing(experiment, methods, seed, folder / part, kept / part, data):

@@ -200,10 +200,8 @@ class RunFolder:
         """
         if self.path and ranks().first:
             self._check_held()
-            # as the run claimed the folder with
-            settings = json_text(self.claimed) if self.claimed else (self.path / "settings.json").read_text()
             fewer = {} if ended is None else {"updates": str(ended)}
-            save_unet(model, self._prior(k), iteration=str(k), settings=settings, **fewer)
+            save_unet(model, self._prior(k), iteration=str(k), settings=json_text(self.claimed), **fewer)
             self._snapshot(k).unlink(missing_ok=True)
 
     def _snapshot(self, k: int) -> Path:

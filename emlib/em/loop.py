@@ -62,7 +62,7 @@ def run_em(
             in use by another one.
     """
     if isinstance(start, Tensor):
-        _check_start(start, measurements)
+        _check_start(start, measurements, settings)
     if measurements.y.dtype == torch.float64:
         raise ValueError("measurements are float64 and the network float32; make Measurements of y.float()")
     keep = RunFolder(None if folder is None else Path(folder))
@@ -98,8 +98,6 @@ def _loop(
         begin = time.perf_counter()
         rows = rows_of(len(measurements), settings, phase)
         part = measurements if len(rows) == len(measurements) else measurements.select(rows)  # spares a copy of all
-        if scales and hasattr(e_step, "last"):  # a search starts from the last scale, also when a run resumes
-            e_step.last = scales[-1]
         x, scale = yield from draw_all(keep, prior, schedule, part, e_step, settings, k)
         updates, lr = settings.updates_of(k), settings.m_lr
         if phase == 2 or model is None:  # fresh weights: after a reset, or after a first prior that is no network
@@ -114,6 +112,8 @@ def _loop(
             x_and_clean = x
         prior, ended = yield from _fit(keep, model, schedule, x_and_clean, settings, k, updates, lr)
         scales.append(scale)
+        if hasattr(e_step, "last"):  # the next search starts from there, also when this E-step was read and not drawn
+            e_step.last = scale
         yield Iteration(k, x, tuple(rows), prior, phase, scale, time.perf_counter() - begin, ended)
 
 
@@ -124,9 +124,14 @@ def free_to_change(settings: EMSettings) -> tuple[str, ...]:
     return ("e_batch", "snapshot") + (("iterations",) if more else ())
 
 
-def _check_start(start: Tensor, measurements: Measurements) -> None:
+def _check_start(start: Tensor, measurements: Measurements, settings: EMSettings) -> None:
     check_images(start)
-    channels = measurements.image_shape[0]
+    channels, *size = measurements.image_shape
+    if settings.clean_copies and size != list(start.shape[2:]):
+        raise ValueError(
+            f"clean pictures of {start.shape[2]} x {start.shape[3]} pixels cannot stay among those of an M-step "
+            f"(clean_copies={settings.clean_copies}), of {size[0]} x {size[1]}; make them as large"
+        )
     if channels != start.shape[1]:
         raise ValueError(
             f"measurements have {channels} channels and the clean pictures {start.shape[1]}; "

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -15,7 +14,7 @@ from emlib.em.checkpoint import RunFolder
 from emlib.experiments.base import SOLVER, Setting
 from emlib.experiments.config import Experiment, here
 from emlib.experiments.methods import METHODS
-from emlib.experiments.table import keep_pictures
+from emlib.experiments.table import check_pictures, keep_pictures, settings_of
 from emlib.metrics import alexnet, summary
 from emlib.metrics.summary import CROWD
 from emlib.runs.build import draw_samples
@@ -53,15 +52,16 @@ def run_missing(
         sizes, solver: those of a recorded table, which are not today's (:mod:`emlib.experiments.recorded`).
 
     Raises:
-        ValueError: if ``kept`` holds files of another task, other sizes or data of another name.
+        ValueError: if ``kept`` or ``folder`` holds files of another task or other sizes, ``kept`` of other pictures.
     """
     p, device = sizes or experiment.sizes(), pick_device()
-    said = {key: value for key, value in asdict(experiment).items() if key not in ("about", "methods", "seeds")}
-    said |= {"seed": seed, "data": Path(data).name, "solver": solver}
-    RunFolder(kept).claim({**said, **asdict(p)})
+    said = settings_of(experiment, seed, p, solver)
+    RunFolder(kept).claim(said)
     if all((kept / f"{method}.json").is_file() for method in methods):
         return
+    RunFolder(folder).claim(said)  # EM's own folders do not know what their E-steps were drawn with
     task = make_task(p, experiment.operator, experiment.fraction, experiment.noise_std, seed, data).on(device)
+    check_pictures(kept, task.about)
     other = None
     if experiment.other:
         _, channels, size, _ = task.clean.shape

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from emlib.data.pixels import from_pixels, to_pixels
+from emlib.em.checkpoint import RunFolder
 from emlib.experiments.base import SOLVER, Outcome
 from emlib.runs.presets import Preset
 from emlib.runs.record import write_result
@@ -62,6 +63,42 @@ def read_part(file: Path) -> dict[str, Any]:
     return dict(part)
 
 
+def settings_of(experiment: Experiment, seed: int, sizes: Preset | None = None, solver: str = SOLVER) -> dict[str, Any]:
+    """All that the rows of a seed depend on but the pictures; beside them it is kept as ``settings.json``."""
+    said = {key: value for key, value in asdict(experiment).items() if key not in ("about", "methods", "seeds")}
+    return {**said, "seed": seed, "solver": solver, **asdict(sizes or experiment.sizes())}
+
+
+def check_kept(experiment: Experiment, kept: Path, sizes: Preset | None = None, solver: str = SOLVER) -> None:
+    """Refuses rows that were made with other settings: one table would hold both, and call them one.
+
+    Raises:
+        ValueError: naming the folder and both.
+    """
+    for seed in experiment.seeds:
+        if (folder := kept / f"seed-{seed}").is_dir():
+            RunFolder(folder).refuse_others(settings_of(experiment, seed, sizes, solver))
+
+
+def check_pictures(kept: Path, about: dict[str, Any]) -> None:
+    """Refuses rows that were made of other pictures than a task's.
+
+    Args:
+        kept: holds ``METHOD.json``.
+        about: of the task.
+
+    Raises:
+        ValueError: naming one of them.
+    """
+    for file in sorted(kept.glob("*.json")):
+        if file.name != "settings.json" and (there := read_part(file)["task"])["fingerprint"] != about["fingerprint"]:
+            was, now = (f"{task['data']!r} ({task['fingerprint']})" for task in (there, about))
+            raise ValueError(
+                f"{file} was made of the pictures {was}, not of {now}; name these with --data or EMLIB_PICTURES, or "
+                "another place with --out"
+            )
+
+
 def gather(
     experiment: Experiment,
     name: str,
@@ -84,7 +121,11 @@ def gather(
 
     Returns:
         What has no file yet.
+
+    Raises:
+        ValueError: if rows are of other settings or pictures, or damaged.
     """
+    check_kept(experiment, kept, sizes, solver)
     files = [
         (method, seed, kept / f"seed-{seed}" / f"{method}.json")
         for seed in experiment.seeds
@@ -93,6 +134,8 @@ def gather(
     parts = [read_part(file) for _, _, file in files if file.is_file()]
     missing = [f"{method} (seed {seed})" for method, seed, file in files if not file.is_file()]
     if parts:
+        for seed in experiment.seeds:
+            check_pictures(kept / f"seed-{seed}", parts[0]["task"])
         task = {key: value for key, value in parts[0]["task"].items() if key != "seed"}
         commits, devices = (sorted({part[name] for part in parts}) for name in ("commit", "device"))
         settings = {

@@ -92,7 +92,7 @@ def search(
         i = first + way
         while 0 <= i < len(grid):
             yield from look(grid[i])
-            if best() != grid[i]:  # the score rose: stop
+            if best() != grid[i] and known[best()] < math.inf:  # the score rose: stop
                 break
             i += way
         if best() != grid[first]:  # one way went down, so the other goes up

@@ -35,8 +35,12 @@ def _device() -> str:
 
 
 def _commit() -> str:
-    git = ["git", "-C", str(Path(__file__).resolve().parent.parent)]
+    package = Path(__file__).resolve().parent.parent
+    git = ["git", "-C", str(package)]
     try:
+        top = subprocess.run([*git, "rev-parse", "--show-toplevel"], capture_output=True, text=True, check=True)
+        if Path(top.stdout.strip()).resolve() != package.parent:  # installed below somebody's own repository
+            return "not in a git checkout"
         commit = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True)
         dirty = subprocess.run([*git, "status", "--porcelain", "--", "."], capture_output=True, text=True, check=True)
     except (FileNotFoundError, subprocess.CalledProcessError):

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+CGROUP = Path("/sys/fs/cgroup")
+"""Where Linux tells the limits of a container."""
 RESERVE = 0.8
 """Share of the free memory that a batch may be sized to: allocators round up and convolutions take working space."""
 
@@ -26,9 +28,11 @@ def free_memory(device: str | torch.device = "cpu") -> int:
     if torch.device(device).type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     free = [_available()]
-    limit, used = (Path("/sys/fs/cgroup") / name for name in ("memory.max", "memory.current"))
+    limit, used, stat = (CGROUP / name for name in ("memory.max", "memory.current", "memory.stat"))
     if limit.is_file() and used.is_file() and (most := limit.read_text().strip()).isdigit():
-        free.append(max(0, int(most) - int(used.read_text())))
+        known = dict(line.split() for line in stat.read_text().splitlines()) if stat.is_file() else {}
+        cached = int(known.get("inactive_file", 0))  # read from files, and given up when it is wanted
+        free.append(max(0, int(most) - int(used.read_text()) + cached))
     return min(free)
 
 

@@ -36,6 +36,9 @@ class Hold:
         self._key = os.path.realpath(self.folder)
         before = _HELD.pop(self._key, None)
         descriptor = None if before is None else before._hand_over()
+        if descriptor is not None and not _is(descriptor, self.folder):  # that was another folder of this name
+            os.close(descriptor)
+            descriptor = None
         if descriptor is None:
             descriptor = _locked(self.folder)
         self._descriptor: int | None = descriptor
@@ -67,6 +70,11 @@ class Hold:
     def _hand_over(self) -> int | None:
         descriptor, self._descriptor = getattr(self, "_descriptor", None), None
         return descriptor
+
+
+def _is(descriptor: int, folder: Path) -> bool:
+    """Whether what is open here is what has this path now."""
+    return folder.exists() and os.path.samestat(os.fstat(descriptor), folder.stat())
 
 
 def held_elsewhere(folder: str | Path) -> bool:
