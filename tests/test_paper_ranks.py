@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -111,6 +112,30 @@ def test_killing_either_process_ends_both_with_one_line_and_a_rerun_ends_as_an_u
             assert np.array_equal(a, b)
         theirs = weights(two, k)
         assert all(torch.equal(theirs[name], weight) for name, weight in weights(broken, k).items())
+
+
+@pytest.mark.parametrize(("rank", "said"), [("", "both"), ("1", "the second")])
+def test_a_process_says_itself_why_it_ends_and_two_the_same_thing_once(rank, said, tmp_path):
+    """A full disk of the second one was told by the first, as a process that is lost."""
+    script = textwrap.dedent(
+        f"""
+        import os, sys, time
+        import emlib.cli.cost
+        from emlib.cli.main import main
+
+        def run(args):
+            if {rank!r} in ("", os.environ["RANK"]):
+                raise ValueError("{said} may not go on")
+            time.sleep(600)
+
+        emlib.cli.cost.run = run
+        sys.exit(main(["cost"]))
+        """
+    )
+    (tmp_path / "ends.py").write_text(script)
+    done = subprocess.run([*TWO[:2], str(tmp_path / "ends.py")], capture_output=True, text=True, env=ONE_THREAD)
+    assert done.returncode != 0
+    assert done.stderr.count(f"emlib cost: {said} may not go on") == 1
 
 
 @pytest.mark.parametrize(

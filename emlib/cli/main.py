@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import errno
 import importlib
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -50,15 +51,15 @@ def main(words: list[str] | None = None) -> int:
         # the rest waits for torch, which a word of help need not
         from emlib.runtime.distributed import joined
 
-        with joined() as here:
+        with joined():
             try:
                 return args.run(args) or 0
             except (ValueError, OSError, MemoryError) as error:
-                return refusal(args.command, error) if here.first else 2
+                return refusal(args.command, error)
             except RuntimeError as error:
                 if not any(word in str(error) for word in ("allocate memory", "out of memory", "enough memory")):
                     raise
-                return refusal(args.command, MemoryError(str(error))) if here.first else 2
+                return refusal(args.command, MemoryError(str(error)))
     except KeyboardInterrupt:
         kept = "what is done is kept, and the same command goes on there" if command in RESUMES else "nothing was kept"
         print(f"\nemlib {command}: stopped; {kept}", file=sys.stderr)
@@ -85,7 +86,7 @@ def check_text(words: list[str]) -> None:
 
 
 def refusal(command: str, error: Exception) -> int:
-    """Says in one sentence why a command ends."""
+    """Says in one sentence why a command ends; of several processes that end for the same reason one does."""
     said = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
         said = f"{error.filename}: {error.strerror}"
@@ -94,8 +95,19 @@ def refusal(command: str, error: Exception) -> int:
     if isinstance(error, MemoryError):
         said = f"this takes more memory than there is ({said}); take a smaller preset or a smaller batch"
         said += "; with more of it free the same command goes on where it was" if command in RESUMES else ""
-    print(f"emlib {command}: {said}".replace("emlib :", "emlib:"), file=sys.stderr)
+    said = f"emlib {command}: {said}".replace("emlib :", "emlib:")
+    if _first_to_say(said):
+        print(said, file=sys.stderr)
     return 2
+
+
+def _first_to_say(said: str) -> bool:
+    """Whether no other process of this run has; one that is alone need not load torch to know."""
+    if "WORLD_SIZE" not in os.environ:
+        return True
+    from emlib.runtime.distributed import first_to_say
+
+    return first_to_say(said)
 
 
 def strangers_operator(words: list[str]) -> list[type[Operator]]:

@@ -6,6 +6,7 @@ pictures, shards of an E-step to whoever is free, and an update averages its gra
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import sys
@@ -165,13 +166,16 @@ def _end() -> None:
     """Says it, unless another process has, and ends at once: all files are whole at any moment."""
     _ENDING.acquire()  # for good: whichever thread comes second must not end the process before the first has spoken
     sys.stdout.flush()  # rows of the table, which would be lost
-    if _first_to_say():
+    if first_to_say(MESSAGE):
         os.write(2, (MESSAGE + "\n").encode())
     os._exit(STATUS)
 
 
-def _first_to_say() -> bool:
+def first_to_say(what: str) -> bool:
     """Whether no other process of this start has said it yet, as far as torchrun's store can tell."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return True
+    key = f"emlib/said/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}/{hashlib.sha256(what.encode()).hexdigest()}"
     try:
         store = distributed.TCPStore(
             os.environ["MASTER_ADDR"],
@@ -179,6 +183,6 @@ def _first_to_say() -> bool:
             is_master=False,
             timeout=timedelta(seconds=3),
         )
-        return store.add(f"emlib/lost/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", 1) == 1
+        return store.add(key, 1) == 1
     except RuntimeError:  # the store went with the process that kept it: better said twice than never
         return True
