@@ -65,8 +65,9 @@ def read_part(file: Path) -> dict[str, Any]:
 
 def settings_of(experiment: Experiment, seed: int, sizes: Preset | None = None, solver: str = SOLVER) -> dict[str, Any]:
     """All that the rows of a seed depend on but the pictures; beside them it is kept as ``settings.json``."""
+    p = sizes or experiment.sizes()
     said = {key: value for key, value in asdict(experiment).items() if key not in ("about", "methods", "seeds")}
-    return {**said, "seed": seed, "solver": solver, **asdict(sizes or experiment.sizes())}
+    return {**said, "seed": seed, "data": p.data, "solver": solver, **asdict(p)}
 
 
 def check_kept(experiment: Experiment, kept: Path, sizes: Preset | None = None, solver: str = SOLVER) -> None:
