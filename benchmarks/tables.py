@@ -73,7 +73,11 @@ def main(words: list[str] | None = None) -> int:
         return 2
     failed = run([row for row in rows if not file(args, row).is_file()], begin + 60 * args.minutes, args)
     for name, seeds in tables(rows).items():
-        gathered(args, name, seeds)
+        try:
+            gathered(args, name, seeds)
+        except ValueError as error:
+            print(f"tables: {name} is not gathered: {error}", file=sys.stderr)
+            failed.append(Row(name, "", 0))
     lacking = [row for row in rows if not file(args, row).is_file()]
     for row in lacking:
         begun = log(args, row).is_file()

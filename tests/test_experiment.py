@@ -1,6 +1,7 @@
 """Experiments: every method runs, none runs twice, files of other settings are refused, the gathered table is whole."""
 
 import json
+import shutil
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -349,6 +350,10 @@ def test_rows_of_other_settings_or_pictures_never_stand_in_one_table(toy, capsys
     before = record(toy)
     assert main(["experiment", "toy", "--methods", "classical", "--data", "mine"]) == 2
     assert "observed.json was made of the pictures 'Fashion-MNIST" in capsys.readouterr().err
+    assert main(["experiment", "toy", "--methods", "observed", "--data", "mine", "--seeds", "1"]) == 2
+    assert "seed-0/observed.json was made of the pictures 'Fashion-MNIST" in capsys.readouterr().err
+    assert not list((toy / "data" / "results" / "toy" / "seed-1").glob("observed*"))
+    shutil.rmtree(toy / "data" / "results" / "toy" / "seed-1")
     write(toy, methods=["observed"], cg_steps=2)
     assert main(["experiment", "toy", "--seeds", "1"]) == 2
     assert "{'cg_steps': 1}, but this one has {'cg_steps': 2}" in capsys.readouterr().err

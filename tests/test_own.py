@@ -14,7 +14,7 @@ from emlib.own.blur import Frame, kernel_of
 from emlib.own.crops import Window, cut, padded, windows
 from emlib.own.repair import draws, fitted, squares
 from emlib.own.tiles import starts, tiled
-from emlib.own.withheld import Judgement, judge_filters, mend, questions, withhold
+from emlib.own.withheld import Judgement, judge_filters, mend, questions, tells, withhold
 from emlib.runtime.graphs import recorded_network
 from emlib.runtime.precision import filled_up
 
@@ -323,23 +323,29 @@ def test_a_blur_is_judged_by_what_it_would_have_shown(photograph):
 def test_only_pictures_that_tell_something_judge():
     """A blur as wide as a picture leaves nothing to hold an answer against; without gaps there is nothing to fill."""
 
-    def tells(side, frame, noise_std, gaps):
+    def told(side, frame, noise_std, gaps):
         seen = [torch.rand(1, side, side, generator=torch.Generator().manual_seed(0)) > gaps]
-        (one,) = questions([torch.zeros(1, side, side)], seen, withhold(seen, 0), frame, noise_std, 0)
-        return one.tells
+        asked = withhold(seen, 0)
+        (one,) = questions([torch.zeros(1, side, side)], seen, asked, frame, noise_std, 0)
+        said = tells(seen[0], asked[0], frame, noise_std)
+        assert said <= np.isfinite(one.error(torch.zeros(1, side, side)))
+        return said
 
     wide = Frame(kernel_of("box:17"))
-    assert [tells(side, wide, 0.0, 0.0) for side in (16, 40)] == [False, True]
-    assert [tells(side, wide, 0.1, 0.2) for side in (16, 40)] == [False, True]
-    assert [tells(16, Frame(), 0.0, gaps) for gaps in (0.0, 0.3)] == [False, True]
-    assert tells(16, Frame(), 0.1, 0.0)
+    assert [told(side, wide, 0.0, 0.0) for side in (16, 40)] == [False, True]
+    assert [told(side, wide, 0.1, 0.2) for side in (16, 40)] == [False, True]
+    assert [told(16, Frame(), 0.0, gaps) for gaps in (0.0, 0.3)] == [False, True]
+    assert told(16, Frame(), 0.1, 0.0)
+    assert torch.equal(wide.told(30, 40), wide.seen_through(torch.zeros(1, 30, 40)).isfinite())
 
 
-def test_a_large_picture_of_one_line_is_filled_too():
+@pytest.mark.parametrize("at", [[], [(3, 7)], [(i, 7) for i in range(200)], [(i, 2 * i) for i in range(100)]])
+def test_a_large_picture_of_one_line_or_less_is_filled_too(at):
     seen = np.zeros((200, 200), bool)
-    seen[:, 7] = True
-    y = np.where(seen, np.arange(200.0)[:, None], 0)[None]
-    assert np.array_equal(filters.smooth(y, seen, 0.0, 1.0)[0], np.repeat(np.arange(200.0)[:, None], 200, 1))
+    for row, column in at:
+        seen[row, column] = True
+    y = np.where(seen, 0.5, 0)[None]
+    assert np.array_equal(filters.smooth(y, seen, 0.0, 1.0), np.full((1, 200, 200), 0.5 if at else 0))
 
 
 def test_draws_from_a_blur_fill_the_frame(net, schedule):

@@ -7,6 +7,7 @@ import json
 import shutil
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from emlib.cli.main import main
 from emlib.own import order
 from emlib.own import plan as own_plan
 from emlib.own import restore as module
+from emlib.own.blur import Frame, kernel_of
 from emlib.own.outputs import scores
 from emlib.own.report import _small
 from emlib.planning.budgets import Budget, Speeds
@@ -220,6 +222,18 @@ def test_clean_squares_are_counted_as_they_are(folders, monkeypatch):
 def test_the_report_shows_large_pictures_no_larger_than_a_page_does():
     page = base64.b64decode(_small(torch.zeros(1, 1500, 2000)).partition(",")[2])
     assert Image.open(io.BytesIO(page)).size == (680, 510)
+    assert _small(torch.zeros(1, 16, 12_000)).startswith("data:image/png")
+
+
+@pytest.mark.parametrize(
+    ("noise_std", "blur", "kept"), [(0.0, "", [1, 1, 1, 0]), (0.1, "", [0, 0, 1, 0]), (0.1, "box:3", [0] * 4)]
+)
+def test_what_stays_is_what_was_seen_or_lies_beyond_the_noise(noise_std, blur, kept):
+    """Noise itself crosses the ends of a scale that leaves out a thousandth; a star lies far beyond."""
+    y, seen = torch.tensor([[[0.2, 1.2, 9.0, 0.0]]]), torch.tensor([[[True, True, True, False]]])
+    frame = Frame(kernel_of(blur) if blur else None)
+    done = SimpleNamespace(found=SimpleNamespace(y=[y], seen=[seen], frame=frame, noise_std=noise_std))
+    assert module.Done.stays(done, 0).flatten().tolist() == [bool(x) for x in kept]
 
 
 def test_a_folder_of_another_order_is_refused(finished, capsys):

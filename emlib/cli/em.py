@@ -82,8 +82,6 @@ def run(args: argparse.Namespace) -> int:
         return dry_run(job, device) if args.dry_run else run_job(job, device)
     if given := [word for word in ("iterations", "e_batch", "train_batch") if getattr(args, word) is not None]:
         raise ValueError(f"--minutes chooses --{given[0].replace('_', '-')} itself; leave one of them out")
-    if find_sampler(job.sampler).steps != "e_steps":
-        raise ValueError(f"--minutes plans the calls of MMPS and PiGDM, not those of {job.sampler}; leave it out")
     if ranks().world > 1:
         raise ValueError("--minutes plans for one process; start it without torchrun")
     if args.folder is None:
@@ -96,6 +94,8 @@ def run(args: argparse.Namespace) -> int:
         return 0
     plan = kept_plan(job.folder)
     if plan is None:
+        if find_sampler(job.sampler).steps != "e_steps":
+            raise ValueError(f"--minutes plans the calls of MMPS and PiGDM, not those of {job.sampler}; leave it out")
         load(job.data, p.size, p.unet.in_channels)  # decoding them is part of the time
         spent = time.perf_counter() - begin
         plan = plan_minutes(p, args.minutes, there, timed_here(p, device), spent, begun=begun)

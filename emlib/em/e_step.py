@@ -22,8 +22,8 @@ from emlib.schedule import Schedule
 EStep = Callable[[Eps, int], Sampler]
 """(prior, number of the EM iteration) -> the sampler to use; this is where a guidance scale is chosen.
 
-One that searches for the scale may have an attribute ``last``: :func:`run_em` sets it to the last iteration's scale
-before each call, so that a resumed run searches as an unbroken one does (:class:`emlib.guidance.search.SearchedDPS`).
+One that searches for the scale may have an attribute ``last``: :func:`run_em` sets it to the scale of each iteration
+that is done, so that a resumed run searches as an unbroken one does (:class:`emlib.guidance.search.SearchedDPS`).
 """
 
 

@@ -61,7 +61,8 @@ def run_missing(
         return
     RunFolder(folder).claim(said)  # EM's own folders do not know what their E-steps were drawn with
     task = make_task(p, experiment.operator, experiment.fraction, experiment.noise_std, seed, data).on(device)
-    check_pictures(kept, task.about)
+    for each in experiment.seeds:
+        check_pictures(kept.parent / f"seed-{each}", experiment.methods, task.about)
     other = None
     if experiment.other:
         _, channels, size, _ = task.clean.shape

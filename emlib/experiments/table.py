@@ -81,19 +81,21 @@ def check_kept(experiment: Experiment, kept: Path, sizes: Preset | None = None, 
             RunFolder(folder).refuse_others(settings_of(experiment, seed, sizes, solver))
 
 
-def check_pictures(kept: Path, about: dict[str, Any]) -> None:
+def check_pictures(kept: Path, methods: Iterable[str], about: dict[str, Any]) -> None:
     """Refuses rows that were made of other pictures than a task's.
 
     Args:
         kept: holds ``METHOD.json``.
+        methods: which of them.
         about: of the task.
 
     Raises:
         ValueError: naming one of them.
     """
-    for file in sorted(kept.glob("*.json")):
-        if file.name != "settings.json" and (there := read_part(file)["task"])["fingerprint"] != about["fingerprint"]:
-            was, now = (f"{task['data']!r} ({task['fingerprint']})" for task in (there, about))
+    for file in (kept / f"{method}.json" for method in methods):
+        there = read_part(file)["task"] if file.is_file() else about
+        if there.get("fingerprint") != about.get("fingerprint"):
+            was, now = (f"{task.get('data')!r} ({task.get('fingerprint')})" for task in (there, about))
             raise ValueError(
                 f"{file} was made of the pictures {was}, not of {now}; name these with --data or EMLIB_PICTURES, or "
                 "another place with --out"
@@ -136,7 +138,7 @@ def gather(
     missing = [f"{method} (seed {seed})" for method, seed, file in files if not file.is_file()]
     if parts:
         for seed in experiment.seeds:
-            check_pictures(kept / f"seed-{seed}", parts[0]["task"])
+            check_pictures(kept / f"seed-{seed}", experiment.methods, parts[0]["task"])
         task = {key: value for key, value in parts[0]["task"].items() if key != "seed"}
         commits, devices = (sorted({part[name] for part in parts}) for name in ("commit", "device"))
         settings = {

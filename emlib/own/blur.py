@@ -73,6 +73,14 @@ class Frame:
         top, left = (n // 2 for n in self.border)
         return x[..., top : top + height, left : left + width]
 
+    def told(self, height: int, width: int) -> Tensor:
+        """Where :meth:`seen_through` can tell what would be measured, bool [1, height, width]."""
+        out = torch.zeros(1, height, width, dtype=torch.bool)
+        rows, columns = height - self.border[0], width - self.border[1]
+        if min(rows, columns) > 0:
+            self.middle(out, rows, columns)[...] = True
+        return out
+
     def seen_through(self, x: Tensor) -> Tensor:
         """What would be measured of a picture [C, h, w] in the frame: as large, with nan where that cannot be told."""
         if self.kernel is None:

@@ -13,6 +13,7 @@ from functools import partial
 import numpy as np
 from scipy import ndimage
 from scipy.interpolate import CloughTocher2DInterpolator, NearestNDInterpolator
+from scipy.spatial import Delaunay, QhullError
 from skimage import restoration
 
 from emlib.own.blur import Frame
@@ -55,12 +56,14 @@ def smooth(y: np.ndarray, seen: np.ndarray, noise_std: float, strength: float) -
     if seen.size <= LARGE:
         return restoration.inpaint_biharmonic(y.astype(np.float64), ~seen, channel_axis=0).astype(y.dtype)
     at, gaps = np.argwhere(seen), np.argwhere(~seen)
-    if any(np.ptp(at @ way) == 0 for way in ((1, 0), (0, 1), (1, 1), (1, -1))) or len(at) < 3:
-        return nearest(y, seen, noise_std, strength)  # a row, a column or a diagonal spans no triangle
+    try:
+        triangles = Delaunay(at)
+    except (QhullError, ValueError):  # few pixels, or all on one line, span none
+        return nearest(y, seen, noise_std, strength) if len(at) else y
     filled = y.copy()
     for channel in filled:
         values = channel[seen]
-        within = CloughTocher2DInterpolator(at, values)(gaps)
+        within = CloughTocher2DInterpolator(triangles, values)(gaps)
         outside = np.isnan(within)  # beyond the outermost pixels
         within[outside] = NearestNDInterpolator(at, values)(gaps[outside]) if outside.any() else 0
         channel[~seen] = within

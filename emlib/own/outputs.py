@@ -90,7 +90,7 @@ def originals(done: Done, folder: Path) -> dict[int, Tensor]:
             continue
         if original.form.dtype == picture.form.dtype and original.seen.all():
             x = done.found.scale.to_unit(original.pixels)
-            truth[i] = (x if len(x) <= len(y) else x.mean(0, keepdim=True)).expand_as(y)
+            truth[i] = (x if len(x) <= len(picture.pixels) else x.mean(0, keepdim=True)).expand_as(y)
     return truth
 
 

@@ -206,5 +206,6 @@ def _png(x: Tensor) -> str:
 def _small(x: Tensor) -> str:
     """The same, no wider than twice what the page shows of it: a camera's picture would be megabytes."""
     if x.shape[-1] > 2 * WIDTH:
-        x = interpolate(x[None], scale_factor=2 * WIDTH / x.shape[-1], mode="area")[0]
+        height = max(1, round(x.shape[-2] * 2 * WIDTH / x.shape[-1]))
+        x = interpolate(x[None], size=(height, 2 * WIDTH), mode="area")[0]
     return _png(x)

@@ -28,7 +28,7 @@ from emlib.own.filters import methods
 from emlib.own.order import Found, Order, find
 from emlib.own.plan import JUDGED, SHOWN, OwnPlan
 from emlib.own.repair import FINER, draws, measurements, solver
-from emlib.own.withheld import Judgement, Question, judge_filters, mend, questions
+from emlib.own.withheld import Judgement, judge_filters, mend, questions, tells
 from emlib.planning.plan import keep_plan
 from emlib.posterior import mmps
 from emlib.runs.presets import Preset
@@ -39,6 +39,8 @@ from emlib.runtime.tensors import checksum, load_tensors, read_notes, usable, wr
 from emlib.schedule import Schedule, linear_schedule
 from emlib.unet import UNet
 
+BEYOND = 3.0
+"""Standard deviations of the noise by which a value beyond the scale is no noise."""
 FILTERED = 200
 """Pictures that a filter mends for EM to begin with, at most."""
 
@@ -79,7 +81,7 @@ class Done:
         """Mean, standard deviation and one draw of a picture, [C, H, W] each on [-1, 1] but for what :meth:`stays`."""
         kept, _ = load_tensors(self.repairs[i], "delete it, and the same command draws it again")
         mean, draw = (torch.where(self.stays(i), self.found.y[i], kept[name]) for name in ("mean", "draw"))
-        return mean, kept["std"], draw
+        return mean, kept["std"].masked_fill(self.stays(i), 0), draw
 
     def filtered(self, i: int) -> Tensor:
         """A picture by the best filter, [C, H, W] on [-1, 1] but for what :meth:`stays`."""
@@ -92,12 +94,12 @@ class Done:
     def stays(self, i: int) -> Tensor:
         """What of a picture is kept as it was measured, bool [C, H, W].
 
-        All that was seen without noise and blur; with noise what lies beyond the scale, such as a star, where no repair
-        reaches; nothing of a blurred picture.
+        All that was seen without noise and blur; with noise what lies far beyond the scale, such as a star, where no
+        repair reaches; nothing of a blurred picture.
         """
         f = self.found
         there = f.seen[i].expand_as(f.y[i]) if f.frame.kernel is None else torch.zeros_like(f.y[i], dtype=torch.bool)
-        return there & (f.y[i].abs() > 1) if f.noise_std else there
+        return there & (f.y[i].abs() > 1 + BEYOND * f.noise_std) if f.noise_std else there
 
 
 def restore(order: Order) -> Iterator[Progress | Iteration | Done]:
@@ -111,6 +113,7 @@ def restore(order: Order) -> Iterator[Progress | Iteration | Done]:
     found, folder = find(order), order.out / "run"
     keep, about = RunFolder(folder), {**order.about(), "pictures": [p.name for p in found.pictures]}
     keep.refuse_others({**dict.fromkeys(keep.settings()), **about})
+    _judges(found, order.seed)  # or all would be done before somebody asks how well
     before = planning.kept(folder)
     plan = before or planning.make_plan(order, found, device, begin)  # which may find the time too short
     plan = replace(plan, draws=order.draws or plan.draws)
@@ -215,7 +218,7 @@ def _judged(
 ) -> Generator[Progress, None, Judgement]:
     """Means, draws and filters, on pictures of which some pixels are withheld."""
     asked = questions(found.y, found.seen, found.asked, found.frame, found.noise_std, order.seed)
-    some = _judges(asked, order.seed)
+    some = _judges(found, order.seed)
     y, seen, noise_std = [q.y for q in asked], [q.seen for q in asked], asked[0].noise_std
     mean, one = {}, {}
     yield Progress(p.em.iterations + 1, "judging", 0, len(some))
@@ -227,16 +230,17 @@ def _judged(
     return Judgement({**ours, **errors}, strengths)
 
 
-def _judges(asked: Sequence[Question], seed: int) -> list[int]:
+def _judges(found: Found, seed: int) -> list[int]:
     """Numbers of some pictures of which it can be told how well they are mended.
 
     Raises:
         ValueError: if there are none.
     """
-    drawn = torch.randperm(len(asked), generator=torch.Generator().manual_seed(seed)).tolist()
-    if not (told := [i for i in drawn if asked[i].tells]):
+    drawn = torch.randperm(len(found.y), generator=torch.Generator().manual_seed(seed)).tolist()
+    told = (i for i in drawn if tells(found.seen[i], found.asked[i], found.frame, found.noise_std))
+    if not (some := sorted(islice(told, JUDGED))):
         raise ValueError("the blur leaves too little of such small pictures to judge a repair by; name larger ones")
-    return sorted(told[:JUDGED])
+    return some
 
 
 def _how(order: Order, found: Found, plan: OwnPlan, p: Preset, noise_std: float, purpose: str) -> tuple[Any, ...]:
@@ -248,7 +252,7 @@ def _how(order: Order, found: Found, plan: OwnPlan, p: Preset, noise_std: float,
 def whole(file: Path, shape: tuple[int, ...], made: dict[str, str]) -> bool:
     """Whether the draws of a picture of this shape are there; damaged ones, or another's, are drawn again.
 
-    ``made``: notes that say by what; a prior that the clock cut short goes on, and repairs by it are made anew.
+    ``made``: notes that say by what; a run that the clock stopped goes on to another prior, whose repairs are others.
     """
     kept = usable(file, "so its picture is repaired again")
     if kept.keys() != {"mean", "std", "draw"} or not made.items() <= read_notes(file).items():

@@ -85,16 +85,21 @@ class Question:
         return found
 
     @property
-    def tells(self) -> bool:
-        """Whether there is anything to mend, and anything left within a blur's border to hold an answer against."""
-        told = self.frame.seen_through(torch.zeros_like(self.y)).isfinite().all(0, keepdim=True)
-        parts = ([self.asked] if self.hidden else []) + ([self.seen] if self.std and self.hidden < 1 else [])
-        return bool(parts) and all(bool((told & part).any()) for part in parts)
-
-    @property
     def hidden(self) -> float:
         """Share of the answer that withheld pixels stand for; all of it where there is a blur and no noise."""
         return 1.0 if self.frame.kernel is not None and not self.std else self.missing
+
+
+def tells(seen: Tensor, asked: Tensor, frame: Frame, noise_std: float) -> bool:
+    """Whether a picture has anything to mend, and anything left within a blur's border to hold an answer against.
+
+    Args:
+        seen, asked, frame, noise_std: as for :func:`questions`, of one picture.
+    """
+    told, gaps = frame.told(*seen.shape[-2:]), not bool(seen.all())
+    by_pixels = gaps or (frame.kernel is not None and not noise_std)
+    parts = ([asked] if by_pixels else []) + ([seen & ~asked if gaps else seen] if noise_std else [])
+    return bool(parts) and all(bool((told & part).any()) for part in parts)
 
 
 def questions(

@@ -23,7 +23,7 @@ class Preset:
         observations: broken pictures that EM sees.
         held_out: held-out pictures in the final check.
         em: sizes of the EM loop.
-        prior_updates: training updates of the clean prior (the ceiling): at least as many as EM makes in all.
+        prior_updates: training updates of the clean prior (the ceiling): but for tests at least as many as EM makes.
         e_steps: network calls of a posterior sample.
         cg_steps: conjugate-gradient steps in each (MMPS).
         dps_steps: network calls of a posterior sample by DPS.

@@ -173,7 +173,7 @@ def _end() -> None:
 
 def first_to_say(what: str) -> bool:
     """Whether no other process of this start has said it yet, as far as torchrun's store can tell."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    if "MASTER_ADDR" not in os.environ:
         return True
     key = f"emlib/said/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}/{hashlib.sha256(what.encode()).hexdigest()}"
     try:
@@ -184,5 +184,5 @@ def first_to_say(what: str) -> bool:
             timeout=timedelta(seconds=3),
         )
         return store.add(key, 1) == 1
-    except RuntimeError:  # the store went with the process that kept it: better said twice than never
+    except (RuntimeError, ValueError):  # the store went with the process that kept it: better said twice than never
         return True

@@ -105,16 +105,15 @@ class _Replay(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, t: Tensor, tape: _Tape) -> Tensor:
         answer = tape.forward(x, t)
-        ctx.save_for_backward(x, t)
-        ctx.tape, ctx.turn = tape, tape.turn
+        ctx.save_for_backward(x, t, torch.tensor(tape.turn))
+        ctx.tape = tape
         return answer
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        x, t = ctx.saved_tensors  # which may play the tape, too: large pictures keep no answers of their tiles
-        if ctx.turn != ctx.tape.turn:
+        x, t, turn = ctx.saved_tensors  # of a tile of a large picture they are made again, by playing the tape
+        if int(turn) != ctx.tape.turn:
             ctx.tape.forward(x, t)
-            ctx.turn = ctx.tape.turn
         return ctx.tape.backward(grad), None, None
 
 

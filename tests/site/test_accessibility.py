@@ -31,7 +31,8 @@ THINNED = """() => {
     for (const [pre, words] of window.whole) {
         const under = getComputedStyle(pre).backgroundColor;
         pre.replaceChildren(...words.map(word => {
-            if (word.nodeName !== 'SPAN' || word.firstElementChild) return word.cloneNode(true);
+            const plain = word.nodeName === 'SPAN' && !word.firstElementChild && word.checkVisibility();
+            if (!plain) return word.cloneNode(true);
             const { color, backgroundColor, fontWeight, fontSize } = getComputedStyle(word);
             const look = [under, color, backgroundColor, fontWeight, fontSize].join();
             const known = seen.has(look);
