@@ -77,12 +77,11 @@ def _shards(
         i: range(i * settings.shard, min(total, (i + 1) * settings.shard)) for i in distributed.ranks().share(count)
     }
     mine = sum(map(len, parts.values()))
-    ready = sum(len(rows) for i, rows in parts.items() if keep.has_shard(k, i, len(rows)))
+    left = {i: rows for i, rows in parts.items() if not keep.has_shard(k, i, len(rows))}
+    ready = mine - sum(map(len, left.values()))
     world = distributed.ranks().world  # the others get on as fast
     yield Progress(k, "E-step", ready, mine, images=world)
-    for i, rows in parts.items():
-        if keep.has_shard(k, i, len(rows)):
-            continue
+    for i, rows in left.items():
         drawn = []
         for x in _finite(sampler, prior, schedule, measurements.select(rows), settings, k):
             drawn.append(x.cpu())
