@@ -68,6 +68,14 @@ def test_samples_give_way_where_drawing_them_would_take_the_time():
     assert 0 < few < many
 
 
+def test_no_samples_are_drawn_that_nobody_could_score():
+    """A distance of 256 features wants more samples than that, and as many real pictures beside as many more."""
+    short = plan_minutes(COLAB, 6, 48_500, steady(feature=1e-3, call=0.008))
+    few = plan_minutes(COLAB, 30, 500, steady())
+    assert (short.samples, few.samples) == (0, 0)
+    assert sum(short.seconds.values()) > 0.9 * 360 * (1 - SLACK), "their time goes to the rest"
+
+
 def test_too_few_minutes_are_refused_with_how_many_it_takes():
     with pytest.raises(ValueError, match="0.1 minutes are too few for EM on this device; it takes about") as caught:
         plan_minutes(COLAB, 0.1, 48_500, steady(0.5, 0.01))

@@ -31,6 +31,8 @@ FIRST, LAST = 0.12, 0.44
 """Shares of the updates for the first prior and for the last M-step; those in between share the rest."""
 FEWEST = 80
 """Updates that a first prior may make however few its pictures are (:data:`emlib.planning.plan.PASSES`)."""
+FEWEST_SCORED = 256
+"""Samples, and real pictures beside as many, that a Fréchet distance of AlexNet's features takes more than."""
 SLACK = 0.07
 """Share of the time kept back for reading pictures and for a machine that slows down."""
 SCORING = 0.15
@@ -78,6 +80,8 @@ def plan_minutes(
         whole = 60 * minutes * (1 - SLACK) - spent - (time.perf_counter() - begin)
         sample, crowd = p.sample_steps * s.call + s.feature, min(CROWD, there) * s.feature
         samples = max(0, min(p.samples, int((SCORING * whole - crowd) / sample)))
+        if p.samples > FEWEST_SCORED and not FEWEST_SCORED < samples < min(CROWD, there) - FEWEST_SCORED:
+            samples = 0  # too few for a distance, or too many beside the real ones
         scores = p.held_out * s.picture + (samples * sample + crowd if samples else 0)
         left = whole - scores
         count = max(min(there, p.clean), min(there, int(E_SHARE * left / (budget.iterations * s.picture))))
