@@ -23,7 +23,6 @@ from gpu_minutes import environment  # first, for it finds the library where tha
 from emlib.cli.experiment import whole_command
 from emlib.experiments.config import Experiment, asked, check_methods, read_experiment
 from emlib.experiments.table import check_kept, gather
-from emlib.runs.task import check_seed
 
 RESULTS, RUNS = Path("data/results"), Path("runs")
 
@@ -72,17 +71,18 @@ def main(words: list[str] | None = None) -> int:
         print(f"tables: {error}", file=sys.stderr)
         return 2
     failed = run([row for row in rows if not file(args, row).is_file()], begin + 60 * args.minutes, args)
+    apart = False
     for name, seeds in tables(rows).items():
         try:
             gathered(args, name, seeds)
         except ValueError as error:
             print(f"tables: {name} is not gathered: {error}", file=sys.stderr)
-            failed.append(Row(name, "", 0))
+            apart = True
     lacking = [row for row in rows if not file(args, row).is_file()]
     for row in lacking:
         begun = log(args, row).is_file()
         print(f"{row}: " + (f"not finished; {log(args, row)} says how far it came" if begun else "not begun"))
-    return 1 if lacking or failed else 0
+    return 1 if lacking or failed or apart else 0
 
 
 def wanted(args: argparse.Namespace) -> list[Row]:
@@ -93,8 +93,6 @@ def wanted(args: argparse.Namespace) -> list[Row]:
         experiment = read_experiment(name)
         chosen = tuple(methods.split(",")) if methods else experiment.methods
         check_methods(chosen)
-        for seed in args.seeds or ():
-            check_seed(seed)
         rows += [Row(name, method, seed) for method in chosen for seed in args.seeds or experiment.seeds]
     return list(dict.fromkeys(rows))
 

@@ -174,7 +174,7 @@ def test_repairs_by_another_prior_or_of_other_draws_are_made_anew(finished):
 def test_what_was_seen_stays_beyond_the_scale_too_and_originals_may_be_in_colour(folders):
     """A star is brighter than any end of a scale; of an original that does not fit nothing is scored."""
     rng = np.random.default_rng(0)
-    for kind in ("stars", "whole", "dim"):
+    for kind in ("stars", "whole"):
         Path(kind).mkdir()
     for i in range(3):
         sky = 2000 + 10 * picture(i, 36, 40).astype(np.uint16)

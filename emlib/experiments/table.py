@@ -93,13 +93,17 @@ def check_pictures(kept: Path, methods: Iterable[str], about: dict[str, Any]) ->
         ValueError: naming one of them.
     """
     for file in (kept / f"{method}.json" for method in methods):
-        there = read_part(file)["task"] if file.is_file() else about
-        if there.get("fingerprint") != about.get("fingerprint"):
-            was, now = (f"{task.get('data')!r} ({task.get('fingerprint')})" for task in (there, about))
-            raise ValueError(
-                f"{file} was made of the pictures {was}, not of {now}; name these with --data or EMLIB_PICTURES, or "
-                "another place with --out"
-            )
+        if file.is_file():
+            _check_same(file, read_part(file)["task"], about)
+
+
+def _check_same(file: Path, there: dict[str, Any], about: dict[str, Any]) -> None:
+    if there.get("fingerprint") != about.get("fingerprint"):
+        was, now = (f"{task.get('data')!r} ({task.get('fingerprint')})" for task in (there, about))
+        raise ValueError(
+            f"{file} was made of the pictures {was}, not of {now}; name these with --data or EMLIB_PICTURES, or "
+            "another place with --out"
+        )
 
 
 def gather(
@@ -134,11 +138,12 @@ def gather(
         for seed in experiment.seeds
         for method in experiment.methods
     ]
-    parts = [read_part(file) for _, _, file in files if file.is_file()]
+    read = {file: read_part(file) for _, _, file in files if file.is_file()}
+    parts = list(read.values())
     missing = [f"{method} (seed {seed})" for method, seed, file in files if not file.is_file()]
     if parts:
-        for seed in experiment.seeds:
-            check_pictures(kept / f"seed-{seed}", experiment.methods, parts[0]["task"])
+        for file, part in read.items():
+            _check_same(file, part["task"], parts[0]["task"])
         task = {key: value for key, value in parts[0]["task"].items() if key != "seed"}
         commits, devices = (sorted({part[name] for part in parts}) for name in ("commit", "device"))
         settings = {

@@ -80,8 +80,9 @@ class Done:
     def repaired(self, i: int) -> tuple[Tensor, Tensor, Tensor]:
         """Mean, standard deviation and one draw of a picture, [C, H, W] each on [-1, 1] but for what :meth:`stays`."""
         kept, _ = load_tensors(self.repairs[i], "delete it, and the same command draws it again")
-        mean, draw = (torch.where(self.stays(i), self.found.y[i], kept[name]) for name in ("mean", "draw"))
-        return mean, kept["std"].masked_fill(self.stays(i), 0), draw
+        stays = self.stays(i)
+        mean, draw = (torch.where(stays, self.found.y[i], kept[name]) for name in ("mean", "draw"))
+        return mean, kept["std"].masked_fill(stays, 0), draw
 
     def filtered(self, i: int) -> Tensor:
         """A picture by the best filter, [C, H, W] on [-1, 1] but for what :meth:`stays`."""
